@@ -1,0 +1,113 @@
+import { zValidator } from '@hono/zod-validator'
+import { type Context, Hono } from 'hono'
+import { HTTPException } from 'hono/http-exception'
+import type { ZodSafeParseResult } from 'zod'
+import type * as z from 'zod/v4/core'
+import { _safeParse, $ZodError } from 'zod/v4/core'
+import { answers } from './answers.ts'
+import { limitBody } from './body-limit.ts'
+import { killRequest } from './kill-request.ts'
+import { type Conditions, MAX_PID, type Outcome, type Signaller } from './signaller.ts'
+
+export const KILL_PATH = '/api/connections/kill'
+
+/** One call of the endpoint whose body was read. */
+export interface Attempt {
+  /** The PID; as it came in and unchecked where the request was refused. */
+  readonly pid: unknown
+  /** What became of it; undefined where the request was refused or failed. */
+  readonly outcome?: Outcome
+}
+
+export interface AppOptions {
+  /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
+  signaller: Signaller
+  /** Gets every attempt whose body was read, for a record. Default: nothing. */
+  onAttempt?: (attempt: Attempt, c: Context) => void
+  /** Gets the cause of each 500; the client never does. Default: `console.error`. */
+  onError?: (cause: unknown, c: Context) => void
+  /** When it aborts, requests that wait for an exit are answered at once with `exited: false`. Default: never. */
+  stopping?: AbortSignal
+}
+
+// Synchronous, and without the Error and its stack that zod's own safeParse builds for each bad request.
+const safeParse = _safeParse($ZodError)
+// The validator's type asks for the classic ZodError, with its methods; it only hands the result on to our hook, which
+// sees the core's type.
+const validationFunction = (schema: typeof killRequest, value: unknown) =>
+  safeParse(schema, value) as ZodSafeParseResult<z.output<typeof killRequest>>
+
+/**
+ * The endpoint as a Hono app, to serve or to mount: `POST /api/connections/kill`.
+ *
+ * It carries the contract and touches no other route. Who may call it is for the service around it to decide.
+ *
+ * @returns the app; its `fetch` takes a standard Request. It never throws: a signaller that does makes a 500.
+ *
+ * @example
+ * ```ts
+ * import { Hono } from 'hono'
+ * import { createApp } from 'psys-kill'
+ * import { nodeSignaller } from 'psys-kill/node'
+ *
+ * const service = new Hono().route('/', createApp({ signaller: nodeSignaller() }))
+ * ```
+ */
+export const createApp = ({
+  signaller,
+  onAttempt,
+  onError = (cause) => console.error(cause),
+  stopping,
+}: AppOptions) => {
+  const fail = (cause: unknown, c: Context) => {
+    onError(cause, c)
+    return answers.failed.send(c)
+  }
+
+  const terminate = (pid: number, conditions: Partial<Conditions>, c: Context) => {
+    if (pid > MAX_PID) return { code: 'ESRCH' } satisfies Outcome
+    const { startedBefore, waitMs } = conditions
+    if (startedBefore === undefined && waitMs === undefined) return signaller.terminate(pid)
+    if (!signaller.terminateWith) return { code: startedBefore ? 'no startedBefore' : 'no waitMs' } satisfies Outcome
+    const stopWaiting = stopping ? [stopping, c.req.raw.signal] : [c.req.raw.signal]
+    return signaller.terminateWith(pid, { startedBefore, waitMs, stopWaiting })
+  }
+
+  const app = new Hono().post(
+    KILL_PATH,
+    limitBody,
+    zValidator(
+      'json',
+      killRequest,
+      (result, c) => {
+        if (result.success) return
+        onAttempt?.({ pid: Object(result.data).pid }, c)
+        // Issues come in the order of the schema's fields; a body that is no object has no path and is named by the first.
+        const field = result.error.issues[0]?.path[0]
+        return field === 'startedBefore' || field === 'waitMs'
+          ? answers[`bad ${field}`].send(c)
+          : answers['bad pid'].send(c)
+      },
+      { validationFunction },
+    ),
+    async (c) => {
+      const { pid, ...conditions } = c.req.valid('json')
+      try {
+        const outcome = await terminate(pid, conditions, c)
+        onAttempt?.({ pid, outcome }, c)
+        return answers[outcome.code].send(c)
+      } catch (cause) {
+        onAttempt?.({ pid }, c)
+        return fail(cause, c)
+      }
+    },
+  )
+  // Not in the chain, where `all` would widen the client's types; reached only by what is not a POST.
+  app.all(KILL_PATH, (c) => answers['bad method'].send(c))
+  // Hono's validator throws this for a body that is not JSON.
+  app.onError((error, c) => (error instanceof HTTPException ? answers['bad pid'].send(c) : fail(error, c)))
+  return app
+}
+
+/** The type of the app, for Hono's typed client: `hc<AppType>(url)`. */
+export type AppType = ReturnType<typeof createApp>

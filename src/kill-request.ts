@@ -1,0 +1,17 @@
+import * as z from 'zod/mini'
+
+const positive = z.int().check(z.minimum(1))
+
+/** The body of a request. Unknown fields are ignored. */
+export const killRequest = z.object({
+  /** A JSON number, or decimal digits in a string; nothing half-parsed. */
+  pid: z.union([positive, z.pipe(z.pipe(z.string().check(z.regex(/^\s*[0-9]+\s*$/)), z.transform(Number)), positive)]),
+  /** ISO 8601 with an offset. Finer than a millisecond is cut off, towards the earlier time, which is the safe side. */
+  startedBefore: z.optional(
+    z.pipe(
+      z.iso.datetime({ offset: true }),
+      z.transform((time: string) => new Date(time)),
+    ),
+  ),
+  waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),
+})
