@@ -1,0 +1,72 @@
+import { look, type ProcessLook } from './node-proc.ts'
+
+/** Which process, not only which PID: a successor with the same number is another one. */
+export interface ProcessIdentity extends Pick<ProcessLook, 'startTicks'> {
+  readonly pid: number
+}
+
+interface Wait {
+  readonly process: ProcessIdentity
+  readonly deadline: number
+  readonly stopWaiting: readonly AbortSignal[]
+  readonly settle: (exited: boolean) => void
+}
+
+/** How often the waits are gone through, in milliseconds, while they are few. */
+const TICK_MS = 20
+/** How long one tick may look at processes, in milliseconds; the next one goes on behind the last one looked at. */
+const LOOKS_MS = 2
+/** A tick is followed by a pause of so many times its own length: less than a tenth of a core, however many wait. */
+const PAUSE = 12
+
+const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
+  try {
+    const now = look(pid)
+    return !now || now.terminated || now.startTicks !== startTicks
+  } catch {
+    // No file descriptor to look with, say: not known to have exited.
+    return false
+  }
+}
+
+/** Waits for processes that are not our children, for which there is no event: one timer, however many wait. */
+export const exitWatch = () => {
+  const waits = new Set<Wait>()
+  let turn = waits.values()
+  let ticking = false
+
+  const end = (wait: Wait, exited: boolean) => {
+    waits.delete(wait)
+    wait.settle(exited)
+  }
+
+  const tick = () => {
+    const start = performance.now()
+    for (const wait of waits) {
+      if (wait.stopWaiting.some((signal) => signal.aborted)) end(wait, false)
+      else if (wait.deadline <= start) end(wait, hasExited(wait.process))
+    }
+    const looksEnd = performance.now() + LOOKS_MS
+    for (let looks = waits.size; looks > 0 && performance.now() < looksEnd; looks--) {
+      let next = turn.next()
+      if (next.done) {
+        turn = waits.values()
+        next = turn.next()
+      }
+      if (next.done) break
+      if (hasExited(next.value.process)) end(next.value, true)
+    }
+    ticking = waits.size > 0
+    if (ticking) setTimeout(tick, Math.max(TICK_MS, PAUSE * (performance.now() - start)))
+  }
+
+  return {
+    /** Resolves with true once the process has terminated, with false after `waitMs` or when a signal aborts. */
+    wait: (process: ProcessIdentity, waitMs: number, stopWaiting: readonly AbortSignal[]) =>
+      new Promise<boolean>((settle) => {
+        waits.add({ process, deadline: performance.now() + waitMs, stopWaiting, settle })
+        if (!ticking) setTimeout(tick, Math.min(waitMs, TICK_MS))
+        ticking = true
+      }),
+  }
+}

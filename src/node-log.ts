@@ -1,0 +1,51 @@
+import type { Writable } from 'node:stream'
+
+/** How much may wait for a reader that stalls, in bytes; beyond it lines are dropped. */
+const MAX_WAITING = 1024 * 1024
+
+/**
+ * Writes lines to a stream that may be slow, full or closed, and never lets it hold up or take down the server: the
+ * lines of one turn of the event loop go out as one write, and what cannot be written is dropped and counted.
+ *
+ * @returns `write` takes a line without its newline; `flush` resolves when what was accepted has been handed over.
+ */
+export const lineLog = (stream: Writable) => {
+  let lines = ''
+  let count = 0
+  let dropped = 0
+
+  const hand = (resolve?: () => void) => {
+    const lost = dropped
+    const batch = lost > 0 ? `{"time":"${new Date().toISOString()}","dropped":${lost}}\n${lines}` : lines
+    const failed = lost + count
+    lines = ''
+    count = 0
+    dropped = 0
+    const done = (error?: Error | null) => {
+      if (error) dropped += failed
+      resolve?.()
+    }
+    try {
+      stream.write(batch, done)
+    } catch (error) {
+      // A file is written to at once, and a full disk is thrown here; a closed pipe comes by the callback.
+      done(error instanceof Error ? error : new Error('write failed'))
+    }
+  }
+
+  // The callback of write has it already; without a listener it would end the process.
+  stream.on('error', () => {})
+
+  return {
+    write: (line: string) => {
+      if (stream.writableLength + lines.length > MAX_WAITING) {
+        dropped++
+        return
+      }
+      if (count === 0) setImmediate(hand)
+      lines += `${line}\n`
+      count++
+    },
+    flush: () => new Promise<void>((resolve) => hand(resolve)),
+  }
+}
