@@ -1,0 +1,67 @@
+import { Hono } from 'hono'
+import { HTTPException } from 'hono/http-exception'
+import { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+import { answers, refusals } from './answers.ts'
+import { type AppOptions, createApp, KILL_PATH } from './app.ts'
+import { allowHosts, allowOrigins, requireToken, type TokenOptions } from './guards.ts'
+import { setResponseHeader } from './response-header.ts'
+
+export { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+export { allowHosts, allowOrigins, requireToken, type TokenOptions } from './guards.ts'
+
+export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'stopping'>, TokenOptions {
+  /** Where the record goes. */
+  log: AccessLogOptions
+  /** The values of Host that are answered. Default: any. */
+  hosts?: readonly string[] | undefined
+  /** The origins whose pages may call. Default: the server's own. */
+  origins?: readonly string[] | undefined
+  /** The bearer token that the kill route asks for. Default: none. */
+  token?: string | undefined
+}
+
+const HEALTH_PATH = '/healthz'
+
+/**
+ * The app with all that a server of its own needs: the checks of Host, origin and token, in this order and before the
+ * body is read, the record, and `GET /healthz`.
+ *
+ * @throws {TypeError} for a token that no request could match.
+ *
+ * @example
+ * ```ts
+ * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: console.log } })
+ * ```
+ */
+export const createServerApp = ({
+  signaller,
+  stopping,
+  log,
+  hosts,
+  origins,
+  token,
+  ...tokenOptions
+}: ServerOptions) => {
+  const server = new Hono()
+  server.use(async (c, next) => {
+    setResponseHeader(c, 'Cache-Control', 'no-store')
+    setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
+    return next()
+  })
+  const record = accessLog(log)
+  // Health checks come every few seconds and are no attempt at anything.
+  server.use(async (c, next) => (c.req.path === HEALTH_PATH ? next() : record(c, next)))
+  if (hosts) server.use(allowHosts(hosts))
+  server.use(allowOrigins(origins))
+  server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
+  if (token !== undefined) server.use(KILL_PATH, requireToken(token, tokenOptions))
+  server.route('/', createApp({ signaller, ...logged, ...(stopping && { stopping }) }))
+  server.notFound((c) => refusals.path.send(c))
+  server.onError((error, c) => {
+    // The 401 of Hono's bearerAuth comes as an exception that carries the response.
+    if (error instanceof HTTPException) return error.getResponse()
+    logged.onError(error, c)
+    return answers.failed.send(c)
+  })
+  return server
+}
