@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import { isIPv6 } from 'node:net'
+import process from 'node:process'
+import { getRequestListener } from '@hono/node-server'
+import packageJson from '../package.json' with { type: 'json' }
+import { nodeSignaller } from './node.ts'
+import { lineLog } from './node-log.ts'
+import { errorCode } from './node-proc.ts'
+import { HELP, readSettings, type Settings, SettingsError } from './node-settings.ts'
+import { clearStaleSocket } from './node-socket.ts'
+import { createServerApp } from './server.ts'
+
+/** How long a stop waits for requests in flight, in milliseconds. */
+const GRACE_MS = 4000
+
+/** The head of a request must be here within 5 to 6 seconds, all of it within 10 to 11; idle connections close. */
+const TIMEOUTS = {
+  headersTimeout: 5000,
+  requestTimeout: 10_000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+}
+
+const warn = (text: string) => console.error(`psys-kill: ${text}`)
+
+/** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)). */
+const mayKillOthers = () => {
+  try {
+    const [, effective = ''] = /^CapEff:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
+    return (Number.parseInt(effective, 16) & 0x20) !== 0
+  } catch {
+    return process.getuid?.() === 0
+  }
+}
+
+const listen = async (server: Server, { host, port, socket }: Settings) => {
+  if (socket !== undefined) {
+    await clearStaleSocket(socket).catch((error: Error) => {
+      throw new SettingsError(`Cannot listen on ${socket}: ${error.message}.`)
+    })
+  }
+  return new Promise<string>((resolve, reject) => {
+    const place = socket ?? (isIPv6(host) ? `[${host}]` : host)
+    server.once('error', (error) => {
+      const reason = errorCode(error) === 'EADDRINUSE' ? 'another program listens there' : error.message
+      reject(new SettingsError(`Cannot listen on ${socket ?? `${place}:${port}`}: ${reason}.`))
+    })
+    const listening = () => {
+      const address = server.address()
+      resolve(typeof address === 'object' && address ? `http://${place}:${address.port}` : place)
+    }
+    if (socket === undefined) {
+      server.listen(port, host, listening)
+    } else {
+      // The socket is made inside listen(); a chmod afterwards would leave it open to all for a moment.
+      const umask = process.umask(0o117)
+      server.listen(socket, listening)
+      process.umask(umask)
+    }
+  })
+}
+
+const serve = async (settings: Settings) => {
+  const { hosts, origins, token, protect, quiet, socket } = settings
+  const log = lineLog(process.stdout)
+  const stopping = new AbortController()
+  const { fetch } = createServerApp({
+    signaller: nodeSignaller({ protect }),
+    stopping: stopping.signal,
+    hosts,
+    origins,
+    token,
+    hashFunction: (text) => createHash('sha256').update(text).digest('hex'),
+    log: { write: log.write, quiet, remoteAddress: (c) => c.env.incoming.socket.remoteAddress },
+  })
+  // A request without Host gets the answer of the Host check rather than Node's.
+  const server = createServer(
+    { ...TIMEOUTS, requireHostHeader: false },
+    getRequestListener(fetch, { hostname: 'localhost' }),
+  )
+
+  const stop = () => {
+    if (stopping.signal.aborted) process.exit(0)
+    stopping.abort()
+    server.close(() => log.flush().then(() => process.exit(0)))
+    // A connection that was kept alive for the request in flight is idle once that is answered.
+    setInterval(() => server.closeIdleConnections(), 50)
+    setTimeout(() => server.closeAllConnections(), GRACE_MS)
+    setTimeout(() => process.exit(0), GRACE_MS + 500)
+  }
+  process.on('SIGTERM', stop)
+  process.on('SIGINT', stop)
+
+  const place = await listen(server, settings)
+  if (token === undefined && socket === undefined && mayKillOthers())
+    warn('Every local user can now kill any process: set a token, or use --socket.')
+  log.write(JSON.stringify({ time: new Date().toISOString(), message: `listening on ${place}` }))
+}
+
+try {
+  const settings = readSettings(process.argv.slice(2), process.env, warn)
+  if (settings === 'help') process.stdout.write(HELP)
+  else if (settings === 'version') process.stdout.write(`${packageJson.version}\n`)
+  else await serve(settings)
+} catch (error) {
+  if (!(error instanceof SettingsError)) throw error
+  warn(error.message)
+  process.exitCode = 1
+}
