@@ -1,0 +1,108 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+
+export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.mjs', import.meta.url))
+
+export interface StartOptions {
+  /** The command that starts a server. Default: this Node with the built file. */
+  command?: readonly string[]
+  args?: readonly string[]
+  env?: Readonly<Record<string, string>>
+  cwd?: string
+  uid?: number
+  gid?: number
+}
+
+export interface RunningServer extends AsyncDisposable {
+  /** Where it listens, as it says itself: `http://127.0.0.1:PORT`, or the path of a socket. */
+  url: string
+  child: ChildProcess
+  /** The lines of standard output that are records of requests, parsed. */
+  records: Record<string, unknown>[]
+  stdout: () => string
+  stderr: () => string
+  /** Resolves with the first record, present or to come, that fits. */
+  record: (fits: (record: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
+  /** POSTs to the kill route; a string goes out as it is. */
+  kill: (body: unknown, headers?: Record<string, string>) => Promise<{ status: number; text: string; headers: Headers }>
+  /** Sends SIGTERM and resolves with the exit code. */
+  stop: () => Promise<number | null>
+}
+
+/** Only what a program needs: no variable of the developer's own decides a test. */
+const cleanEnv = () => ({ PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/' })
+
+/** Starts a server on a free port and resolves when it listens; rejects with what it said where it does not. */
+export const startServer = async ({
+  command = [process.execPath, BUILT_FILE],
+  args = ['--port', '0'],
+  env = {},
+  ...options
+}: StartOptions = {}): Promise<RunningServer> => {
+  const [file = '', ...rest] = command
+  const child = spawn(file, [...rest, ...args], {
+    ...options,
+    env: { ...cleanEnv(), ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const exited = once(child, 'exit')
+  let stdout = ''
+  let stderr = ''
+  const records: Record<string, unknown>[] = []
+  const watchers = new Set<() => void>()
+  let seen = 0
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  const url = await new Promise<string>((resolve, reject) => {
+    child.stdout.on('data', (chunk) => {
+      stdout += chunk
+      for (let end = stdout.indexOf('\n', seen); end >= 0; end = stdout.indexOf('\n', seen)) {
+        const record = JSON.parse(stdout.slice(seen, end))
+        seen = end + 1
+        if (typeof record.message === 'string') resolve(record.message.replace('listening on ', ''))
+        else records.push(record)
+      }
+      for (const watcher of watchers) watcher()
+    })
+    child.once('error', reject)
+    exited.then(([code]) => reject(new Error(`The server exited with ${code}: ${stderr}`)), reject)
+  })
+
+  const stop = async () => {
+    child.kill('SIGTERM')
+    const [code] = await exited
+    return code
+  }
+  return {
+    url,
+    child,
+    records,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    record: (fits) =>
+      new Promise((resolve) => {
+        const look = () => {
+          const found = records.find(fits)
+          if (!found) return
+          watchers.delete(look)
+          resolve(found)
+        }
+        watchers.add(look)
+        look()
+      }),
+    kill: async (body, headers = {}) => {
+      const response = await fetch(`${url}/api/connections/kill`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...headers },
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+      })
+      return { status: response.status, text: await response.text(), headers: response.headers }
+    },
+    stop,
+    [Symbol.asyncDispose]: async () => {
+      if (child.exitCode === null && child.signalCode === null) await stop()
+    },
+  }
+}

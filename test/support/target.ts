@@ -1,0 +1,39 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+
+export interface Target extends Disposable {
+  pid: number
+  child: ChildProcess
+  /** Resolves with the signal that ended it, or null where it exited by itself. */
+  ended: Promise<NodeJS.Signals | null>
+  isAlive: () => boolean
+}
+
+/** Starts a process for a test to kill and resolves when it runs. It is killed at the end of the scope at the latest. */
+export const startTarget = async (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> => {
+  const child = spawn(process.execPath, ['-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], {
+    ...options,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const ended = once(child, 'exit').then(([, signal]) => signal)
+  await once(child.stdout, 'data')
+  if (child.pid === undefined) throw new Error('The target has no PID')
+  const isAlive = () => child.exitCode === null && child.signalCode === null
+  return {
+    pid: child.pid,
+    child,
+    ended,
+    isAlive,
+    [Symbol.dispose]: () => {
+      if (isAlive()) child.kill('SIGKILL')
+    },
+  }
+}
+
+/** A PID that was a process's a moment ago and that has been reaped. */
+export const reapedPid = async () => {
+  const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' })
+  await once(child, 'exit')
+  if (child.pid === undefined) throw new Error('The target has no PID')
+  return child.pid
+}
