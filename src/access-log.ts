@@ -47,6 +47,8 @@ export const accessLog =
   async (c, next) => {
     const start = performance.now()
     const id = crypto.randomUUID()
+    // Now, as a client that leaves takes its address along.
+    const remote = remoteAddress?.(c)
     setResponseHeader(c, 'X-Request-Id', id)
     await next()
     const error: unknown = c.get('killError')
@@ -56,7 +58,7 @@ export const accessLog =
     const record = {
       time: new Date().toISOString(),
       id,
-      remote: remoteAddress?.(c),
+      remote,
       method: c.req.method,
       path: c.req.path.slice(0, MAX_LENGTH),
       pid: bounded(attempt?.pid),

@@ -104,8 +104,10 @@ export const createApp = ({
   )
   // Not in the chain, where `all` would widen the client's types; reached only by what is not a POST.
   app.all(KILL_PATH, (c) => answers['bad method'].send(c))
-  // Hono's validator throws this for a body that is not JSON.
-  app.onError((error, c) => (error instanceof HTTPException ? answers['bad pid'].send(c) : fail(error, c)))
+  // Hono's validator throws an HTTPException for a body that is not JSON; a client that leaves ends the body early.
+  app.onError((error, c) =>
+    error instanceof HTTPException || c.req.raw.signal.aborted ? answers['bad pid'].send(c) : fail(error, c),
+  )
   return app
 }
 

@@ -9,32 +9,12 @@ import { MAX_PID } from './signaller.ts'
 /** A setting that the server cannot start with; the message is one line that says what to do. */
 export class SettingsError extends Error {}
 
-export const HELP = `Usage: psys-kill [options]
-
-Serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that process.
-
-Options, each with its environment variable and [default]:
-  --host ADDRESS       PSYS_KILL_HOST          where to listen; beyond loopback only with a token [127.0.0.1]
-  --port PORT          PORT                    0 takes any free port [3000]
-  --socket PATH        PSYS_KILL_SOCKET        listen on a Unix domain socket instead
-  --token-file PATH    PSYS_KILL_TOKEN_FILE    require the bearer token in this file
-                       PSYS_KILL_TOKEN         require this bearer token
-  --allow-host HOST    PSYS_KILL_ALLOW_HOST    answer requests for this Host too (*)
-  --allow-origin URL   PSYS_KILL_ALLOW_ORIGIN  let browser pages of this origin call (*)
-  --protect PID        PSYS_KILL_PROTECT       never signal this process (*)
-  --quiet              PSYS_KILL_QUIET=1       log unexpected errors only
-  --help, --version
-
-(*) may be repeated, or take several values with commas between them.
-`
-
 const text = z.string().check(z.minLength(1))
 const integer = (min: number, max: number) =>
   z.pipe(
     z.pipe(z.string().check(z.regex(/^[0-9]+$/)), z.transform(Number)),
     z.int().check(z.minimum(min), z.maximum(max)),
   )
-// From the command line as an array, from the environment as one string with commas.
 const list = <Item extends z.ZodMiniType<unknown, string>>(item: Item) =>
   z.optional(
     z.pipe(
@@ -44,14 +24,12 @@ const list = <Item extends z.ZodMiniType<unknown, string>>(item: Item) =>
           [values]
             .flat()
             .join()
-            .split(',')
-            .map((value) => value.trim()),
+            .split(/\s*,\s*/),
         ),
       ),
       z.array(item),
     ),
   )
-
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 
 const schema = z.object({
@@ -65,39 +43,40 @@ const schema = z.object({
   quiet: z.optional(z.literal('1')),
 })
 
-/** The variable that holds each setting, and what it takes. */
-const SOURCES = {
-  host: ['PSYS_KILL_HOST', 'an address'],
-  port: ['PORT', 'a number from 0 to 65535'],
-  socket: ['PSYS_KILL_SOCKET', 'a path'],
-  'token-file': ['PSYS_KILL_TOKEN_FILE', 'a path'],
-  'allow-host': ['PSYS_KILL_ALLOW_HOST', 'host names in lower case, without a port'],
-  'allow-origin': ['PSYS_KILL_ALLOW_ORIGIN', 'origins like https://tools.example'],
-  protect: ['PSYS_KILL_PROTECT', 'PIDs'],
-  quiet: ['PSYS_KILL_QUIET', '1'],
-} as const satisfies Record<keyof typeof schema.shape, readonly [variable: string, takes: string]>
+/** Each setting: the variable that may hold it, what it takes, and what it is for. */
+const SETTINGS = {
+  host: ['PSYS_KILL_HOST', 'an address', 'listen on it; beyond loopback only with a token [127.0.0.1]'],
+  port: ['PORT', 'a number from 0 to 65535', 'listen on this port; 0: any free one [3000]'],
+  socket: ['PSYS_KILL_SOCKET', 'a path', 'listen on a Unix domain socket instead'],
+  'token-file': ['PSYS_KILL_TOKEN_FILE', 'a path', 'require the bearer token in this file, or in PSYS_KILL_TOKEN'],
+  'allow-host': ['PSYS_KILL_ALLOW_HOST', 'host names in lower case, without a port', 'answer requests for them too'],
+  'allow-origin': ['PSYS_KILL_ALLOW_ORIGIN', 'origins like https://tools.example', 'let their web pages call'],
+  protect: ['PSYS_KILL_PROTECT', 'PIDs', 'never signal these processes'],
+  quiet: ['PSYS_KILL_QUIET', '1', 'log unexpected errors only; takes no value on the command line'],
+} as const satisfies Record<keyof typeof schema.shape, readonly [variable: string, takes: string, use: string]>
 
-const single = { type: 'string' } as const
-const repeated = { type: 'string', multiple: true } as const
-const flag = { type: 'boolean' } as const
+export const HELP = `Usage: psys-kill [--SETTING VALUE]...
+
+Serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that process.
+
+Settings, or the variables that hold them; several values with commas between them:
+${Object.entries(SETTINGS)
+  .map(([name, [variable, takes, use]]) => `  --${name}, ${variable}: ${takes}\n      ${use}\n`)
+  .join('')}
+  --help, --version
+`
 
 const parseCommandLine = (args: readonly string[]) => {
+  const several = { type: 'string', multiple: true } as const
+  const flag = { type: 'boolean' } as const
+  const options = {
+    ...Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, several])),
+    quiet: flag,
+    help: { ...flag, short: 'h' },
+    version: { ...flag, short: 'v' },
+  }
   try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        host: single,
-        port: single,
-        socket: single,
-        'token-file': single,
-        'allow-host': repeated,
-        'allow-origin': repeated,
-        protect: repeated,
-        quiet: flag,
-        help: { ...flag, short: 'h' },
-        version: { ...flag, short: 'v' },
-      },
-    }).values
+    return parseArgs({ args: [...args], options }).values
   } catch (error) {
     // Its first sentence names the option; what follows is about quoting.
     const [reason] = String(error instanceof Error ? error.message : error).split(/\. |\n/)
@@ -105,22 +84,9 @@ const parseCommandLine = (args: readonly string[]) => {
   }
 }
 
-const readToken = (file: string | undefined, token: string | undefined, warn: (text: string) => void) => {
-  if (file === undefined && token === undefined) return undefined
-  if (file !== undefined && token !== undefined)
-    throw new SettingsError('Both a token file and PSYS_KILL_TOKEN are set; keep one of them.')
-  const [source, value] = file === undefined ? ['PSYS_KILL_TOKEN', token] : [file, readTokenFile(file, warn)]
-  if (value === undefined || !TOKEN_PATTERN.test(value))
-    throw new SettingsError(
-      `The token in ${source} must be 16 or more of the characters A-Z a-z 0-9 - . _ ~ + /, with = only at its end.`,
-    )
-  return value
-}
-
 const readTokenFile = (file: string, warn: (text: string) => void) => {
   try {
-    if (statSync(file).mode & 0o004)
-      warn(`Every user of this machine may read the token in ${file}; run chmod o-r on it.`)
+    if (statSync(file).mode & 0o004) warn(`Every local user may read the token in ${file}; run chmod o-r on it.`)
     return readFileSync(file, 'utf8').trim()
   } catch (error) {
     throw new SettingsError(`The token file ${file} cannot be read: ${errorCode(error)}.`)
@@ -133,8 +99,8 @@ const isLoopback = (host: string) => host === 'localhost' || host === '::1' || (
  * The settings of the server, from the command line and the environment; the former wins.
  *
  * @returns `help` or `version` where the command line asks for it, else the settings, checked.
- * @throws {SettingsError} for a value that is wrong or empty, an unknown option, and an address beyond loopback
- * without a token.
+ * @throws {SettingsError} for an unknown option, a value that is wrong or empty, a token that no request could match,
+ * and an address beyond loopback without a token.
  */
 export const readSettings = (
   args: readonly string[],
@@ -145,34 +111,46 @@ export const readSettings = (
   if (help) return 'help'
   if (version) return 'version'
 
-  const given: Record<string, unknown> = { ...line, quiet: quiet ? '1' : undefined }
-  for (const [name, [variable]] of Object.entries(SOURCES)) given[name] ??= env[variable]
+  const given: Record<string, unknown> = { quiet: quiet ? '1' : undefined }
+  for (const [name, values] of Object.entries(line)) {
+    const [value, ...more] = [values].flat()
+    given[name] = more.length > 0 ? values : value
+  }
+  for (const [name, [variable]] of Object.entries(SETTINGS)) given[name] ??= env[variable]
   const { data, error } = z.safeParse(schema, given)
   if (error) {
     const name = z.parse(z.keyof(schema), error.issues[0]?.path[0])
-    const [variable, takes] = SOURCES[name]
+    const [variable, takes] = SETTINGS[name]
     throw new SettingsError(`--${name} (${variable}) takes ${takes}, not ${JSON.stringify(given[name])}.`)
   }
 
-  const token = readToken(data['token-file'], env['PSYS_KILL_TOKEN'], warn)
+  const tokenFile = data['token-file']
+  const token = tokenFile === undefined ? env['PSYS_KILL_TOKEN'] : readTokenFile(tokenFile, warn)
+  if (tokenFile !== undefined && env['PSYS_KILL_TOKEN'] !== undefined)
+    throw new SettingsError('Both a token file and PSYS_KILL_TOKEN are set; keep one of them.')
+  if (token !== undefined && !TOKEN_PATTERN.test(token))
+    throw new SettingsError(
+      `The token in ${tokenFile ?? 'PSYS_KILL_TOKEN'} must be 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end.`,
+    )
+
   const host = data.host.replace(/^\[(.*)\]$/, '$1')
-  const loopback = isLoopback(host)
-  if (!loopback && token === undefined && data.socket === undefined)
+  const onLoopback = data.socket === undefined && isLoopback(host)
+  if (!onLoopback && data.socket === undefined && token === undefined)
     throw new SettingsError(
       `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN), or listen on 127.0.0.1.`,
     )
   const ownHosts = ['localhost', '127.0.0.1', '[::1]', isIPv6(host) ? `[${host}]` : host]
-  const allowHosts = data['allow-host']
+  const { 'allow-host': allowHosts, 'allow-origin': origins, port, socket, protect } = data
   return {
     host,
-    port: data.port,
-    socket: data.socket,
+    port,
+    socket,
     token,
     /** The hosts to answer; undefined: any. */
-    hosts: loopback && data.socket === undefined ? [...ownHosts, ...(allowHosts ?? [])] : allowHosts,
-    origins: data['allow-origin'],
-    protect: data.protect,
-    quiet: data.quiet === '1',
+    hosts: onLoopback ? [...ownHosts, ...(allowHosts ?? [])] : allowHosts,
+    origins,
+    protect,
+    quiet: data.quiet !== undefined,
   }
 }
 
