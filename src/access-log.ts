@@ -20,11 +20,15 @@ const bounded = (pid: unknown) => {
   return (typeof pid === 'string' ? pid : JSON.stringify(pid)).slice(0, MAX_LENGTH)
 }
 
-const stackOf = (error: unknown): string => {
-  if (!(error instanceof Error)) return String(error)
-  const stack = error.stack ?? error.message
-  return error.cause === undefined ? stack : `${stack}\nCaused by: ${String(error.cause)}`
+const textOf = (thrown: unknown) => {
+  if (thrown instanceof Error) return thrown.stack ?? thrown.message
+  return typeof thrown === 'object' ? 'An object that is no Error was thrown' : String(thrown)
 }
+
+const stackOf = (error: unknown) =>
+  error instanceof Error && error.cause !== undefined
+    ? `${textOf(error)}\nCaused by: ${textOf(error.cause)}`
+    : textOf(error)
 
 // Beside the control characters, which JSON escapes, some readers take U+0085 and U+2028 for the end of a line.
 const toAscii = (json: string) =>

@@ -94,8 +94,9 @@ export const createApp = ({
       const { pid, ...conditions } = c.req.valid('json')
       try {
         const outcome = await terminate(pid, conditions, c)
+        const answer = answers[outcome.code].send(c)
         onAttempt?.({ pid, outcome }, c)
-        return answers[outcome.code].send(c)
+        return answer
       } catch (cause) {
         onAttempt?.({ pid }, c)
         return fail(cause, c)

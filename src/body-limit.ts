@@ -13,6 +13,8 @@ const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
  */
 export const limitBody = (c: Context, next: Next) => {
   const length = c.req.header('content-length')
-  if (length === undefined || c.req.header('transfer-encoding')) return countedLimit(c, next)
+  if (length === undefined || c.req.header('transfer-encoding'))
+    // A middleware of the host service may have read it already.
+    return c.req.raw.bodyUsed ? next() : countedLimit(c, next)
   return Number(length) <= MAX_BYTES ? next() : tooLarge(c)
 }

@@ -10,7 +10,8 @@ export const killRequest = z.object({
   startedBefore: z.optional(
     z.pipe(
       z.iso.datetime({ offset: true }),
-      z.transform((time: string) => new Date(time)),
+      // By hand, as V8 takes .0000999 of a second for 999 ms.
+      z.transform((time: string) => new Date(time.replace(/(\.\d{3})\d+/, '$1'))),
     ),
   ),
   waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),

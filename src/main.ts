@@ -23,7 +23,7 @@ const TIMEOUTS = {
   connectionsCheckingInterval: 1000,
 }
 
-const warn = (text: string) => console.error(`psys-kill: ${text}`)
+const warn = (text: string) => console.error(`psys-kill: ${text.replace(/\s+/g, ' ')}`)
 
 /** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)). */
 const mayKillOthers = () => {

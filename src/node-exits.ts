@@ -32,20 +32,30 @@ const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
 /** Waits for processes that are not our children, for which there is no event: one timer, however many wait. */
 export const exitWatch = () => {
   const waits = new Set<Wait>()
+  // One listener a signal, however many waits it stops: adding the thousandth to one signal is slow, and so is asking
+  // thousands of signals at every tick.
+  const stoppedBy = new WeakMap<AbortSignal, Set<Wait>>()
   let turn = waits.values()
   let ticking = false
 
   const end = (wait: Wait, exited: boolean) => {
     waits.delete(wait)
+    for (const signal of wait.stopWaiting) stoppedBy.get(signal)?.delete(wait)
     wait.settle(exited)
+  }
+
+  const listen = (signal: AbortSignal) => {
+    const stopped = new Set<Wait>()
+    stoppedBy.set(signal, stopped)
+    signal.addEventListener('abort', () => {
+      for (const wait of stopped) end(wait, false)
+    })
+    return stopped
   }
 
   const tick = () => {
     const start = performance.now()
-    for (const wait of waits) {
-      if (wait.stopWaiting.some((signal) => signal.aborted)) end(wait, false)
-      else if (wait.deadline <= start) end(wait, hasExited(wait.process))
-    }
+    for (const wait of waits) if (wait.deadline <= start) end(wait, hasExited(wait.process))
     const looksEnd = performance.now() + LOOKS_MS
     for (let looks = waits.size; looks > 0 && performance.now() < looksEnd; looks--) {
       let next = turn.next()
@@ -64,7 +74,10 @@ export const exitWatch = () => {
     /** Resolves with true once the process has terminated, with false after `waitMs` or when a signal aborts. */
     wait: (process: ProcessIdentity, waitMs: number, stopWaiting: readonly AbortSignal[]) =>
       new Promise<boolean>((settle) => {
-        waits.add({ process, deadline: performance.now() + waitMs, stopWaiting, settle })
+        if (stopWaiting.some((signal) => signal.aborted)) return settle(false)
+        const wait = { process, deadline: performance.now() + waitMs, stopWaiting, settle }
+        waits.add(wait)
+        for (const signal of stopWaiting) (stoppedBy.get(signal) ?? listen(signal)).add(wait)
         if (!ticking) setTimeout(tick, Math.min(waitMs, TICK_MS))
         ticking = true
       }),

@@ -13,23 +13,27 @@ export const lineLog = (stream: Writable) => {
   let lines = ''
   let count = 0
   let dropped = 0
+  let torn = false
 
   const hand = (resolve?: () => void) => {
     const lost = dropped
-    const batch = lost > 0 ? `{"time":"${new Date().toISOString()}","dropped":${lost}}\n${lines}` : lines
+    // A full disk may have taken half a line.
+    const fresh = torn ? '\n' : ''
+    const batch = lost > 0 ? `${fresh}{"time":"${new Date().toISOString()}","dropped":${lost}}\n${lines}` : lines
     const failed = lost + count
     lines = ''
     count = 0
     dropped = 0
-    const done = (error?: Error | null) => {
-      if (error) dropped += failed
+    const done = (error?: unknown) => {
+      torn = Boolean(error)
+      if (torn) dropped += failed
       resolve?.()
     }
     try {
       stream.write(batch, done)
-    } catch (error) {
+    } catch {
       // A file is written to at once, and a full disk is thrown here; a closed pipe comes by the callback.
-      done(error instanceof Error ? error : new Error('write failed'))
+      done(true)
     }
   }
 

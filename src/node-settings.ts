@@ -35,7 +35,8 @@ const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(v
 const schema = z.object({
   host: z._default(text, '127.0.0.1'),
   port: z._default(integer(0, 65_535), 3000),
-  socket: z.optional(text),
+  // What is longer than the address of a socket (unix(7), and less on macOS) would be cut off without a word.
+  socket: z.optional(text.check(z.refine((path) => Buffer.byteLength(path) <= 103))),
   'token-file': z.optional(text),
   'allow-host': list(z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))),
   'allow-origin': list(z.string().check(z.refine(isOrigin))),
@@ -47,7 +48,7 @@ const schema = z.object({
 const SETTINGS = {
   host: ['PSYS_KILL_HOST', 'an address', 'listen on it; beyond loopback only with a token [127.0.0.1]'],
   port: ['PORT', 'a number from 0 to 65535', 'listen on this port; 0: any free one [3000]'],
-  socket: ['PSYS_KILL_SOCKET', 'a path', 'listen on a Unix domain socket instead'],
+  socket: ['PSYS_KILL_SOCKET', 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'],
   'token-file': ['PSYS_KILL_TOKEN_FILE', 'a path', 'require the bearer token in this file, or in PSYS_KILL_TOKEN'],
   'allow-host': ['PSYS_KILL_ALLOW_HOST', 'host names in lower case, without a port', 'answer requests for them too'],
   'allow-origin': ['PSYS_KILL_ALLOW_ORIGIN', 'origins like https://tools.example', 'let their web pages call'],

@@ -13,6 +13,14 @@ export interface RemoteSignallerOptions {
   timeoutMs?: number
 }
 
+const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
+
+// After a 421 Node's fetch would send a text again; a stream it cannot. Browsers do not take one over HTTP/1.1.
+const fetchOnce = (url: string, init: RequestInit) => {
+  const streamed = { ...init, body: new Response(init.body).body, duplex: 'half' }
+  return globalThis.fetch(url, inBrowser ? init : streamed)
+}
+
 const REFUSALS = ['EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] satisfies OutcomeCode[]
 const SIGNALLED = ['sent', ...REFUSALS] satisfies OutcomeCode[]
 const WAITED = ['exited', 'running', ...REFUSALS] satisfies OutcomeCode[]
@@ -33,7 +41,7 @@ const WAITED = ['exited', 'running', ...REFUSALS] satisfies OutcomeCode[]
 export const remoteSignaller = ({
   url,
   token,
-  fetch = (input, init) => globalThis.fetch(input, init),
+  fetch = fetchOnce,
   timeoutMs = 5000,
 }: RemoteSignallerOptions): Signaller & Required<Signaller> => {
   const base = url.replace(/\/+$/, '')

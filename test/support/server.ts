@@ -12,6 +12,8 @@ export interface StartOptions {
   cwd?: string
   uid?: number
   gid?: number
+  /** What the command says once it listens, with the place as its first group. Default: the record of the built file. */
+  listening?: RegExp
 }
 
 export interface RunningServer extends AsyncDisposable {
@@ -33,11 +35,14 @@ export interface RunningServer extends AsyncDisposable {
 /** Only what a program needs: no variable of the developer's own decides a test. */
 const cleanEnv = () => ({ PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/' })
 
+const OWN_RECORD = /"listening on ([^"]+)"/
+
 /** Starts a server on a free port and resolves when it listens; rejects with what it said where it does not. */
 export const startServer = async ({
   command = [process.execPath, BUILT_FILE],
   args = ['--port', '0'],
   env = {},
+  listening = OWN_RECORD,
   ...options
 }: StartOptions = {}): Promise<RunningServer> => {
   const [file = '', ...rest] = command
@@ -52,17 +57,25 @@ export const startServer = async ({
   const records: Record<string, unknown>[] = []
   const watchers = new Set<() => void>()
   let seen = 0
-  child.stderr.on('data', (chunk) => {
-    stderr += chunk
-  })
   const url = await new Promise<string>((resolve, reject) => {
+    let found: RegExpExecArray | null = null
+    const look = () => {
+      found ??= listening.exec(stdout) ?? listening.exec(stderr)
+      if (found) resolve(found[1] ?? '')
+    }
+    child.stderr.on('data', (chunk) => {
+      stderr += chunk
+      look()
+    })
     child.stdout.on('data', (chunk) => {
       stdout += chunk
+      look()
       for (let end = stdout.indexOf('\n', seen); end >= 0; end = stdout.indexOf('\n', seen)) {
-        const record = JSON.parse(stdout.slice(seen, end))
+        const line = stdout.slice(seen, end)
         seen = end + 1
-        if (typeof record.message === 'string') resolve(record.message.replace('listening on ', ''))
-        else records.push(record)
+        // Other runtimes say in words of their own that they listen.
+        const record = line.startsWith('{') ? JSON.parse(line) : undefined
+        if (record && record.message === undefined) records.push(record)
       }
       for (const watcher of watchers) watcher()
     })

@@ -1,0 +1,96 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+
+/** Why a test in a PID namespace cannot run here; undefined where it can. */
+export const noNamespaces = (() => {
+  if (process.getuid?.() !== 0) return 'only root can make a PID namespace'
+  const { status } = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true'])
+  return status === 0 ? undefined : 'unshare cannot make a PID namespace here'
+})()
+
+/** The one child of a process. */
+const childOf = (pid: number | undefined) => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1'))
+
+/** Says each SIGTERM; so one that reaches PID 1 is seen, where without a handler the kernel drops it. */
+const INIT = "process.on('SIGTERM', () => console.log('SIGTERM')); setInterval(() => {}, 1e6); console.log('up')"
+
+export interface ProcessInside extends Disposable {
+  /** Its PID in the namespace. */
+  pid: number
+  /** Its PID outside. */
+  outerPid: number
+  /** The PIDs of it and of the successors so far. */
+  pids: () => number[]
+  /** Resolves when the last one has gone and been reaped. */
+  ended: Promise<unknown>
+  isAlive: () => boolean
+}
+
+export interface Namespace extends AsyncDisposable {
+  /** What precedes a command that is to run in it. */
+  enter: readonly string[]
+  /** Runs a shell command in it to its end and resolves with what it said. */
+  run: (script: string) => string
+  /**
+   * Starts `sleep` in it, through the command `as` and with the PID `pid` where they are given; `successors` times,
+   * another one takes its place as soon as it is reaped.
+   */
+  start: (options?: { pid?: number; as?: readonly string[]; successors?: number }) => Promise<ProcessInside>
+  /** What its PID 1 has said: `up`, and a line for each SIGTERM that it got. */
+  initSaid: () => string
+}
+
+/** A PID and mount namespace; all that is in it dies at the end of the scope. */
+export const startNamespace = async (options: readonly string[] = ['--mount-proc']): Promise<Namespace> => {
+  const unshare = ['--pid', '--mount', '--fork', '--kill-child', ...options, process.execPath, '-e', INIT]
+  const outer = spawn('unshare', unshare, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(outer, 'exit')
+  let said = ''
+  outer.stdout.on('data', (chunk) => {
+    said += chunk
+  })
+  await once(outer.stdout, 'data')
+  const inTime = options.includes('--time') ? ['--time'] : []
+  const enter = ['nsenter', '--target', String(childOf(outer.pid)), '--pid', '--mount', ...inTime, '--']
+  const [file, ...args] = enter
+  const run = (script: string) => {
+    const { stdout, stderr, status } = spawnSync(String(file), [...args, 'sh', '-c', script], { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`${script}: ${stderr}`)
+    return stdout.trim()
+  }
+  return {
+    enter,
+    run,
+    initSaid: () => said,
+    start: async ({ pid, as = [], successors = 0 } = {}) => {
+      // The next PID is one higher than the last one.
+      const choose = pid === undefined ? '' : `echo ${pid - 1} > /proc/sys/kernel/ns_last_pid;`
+      const one = `${choose} ${as.join(' ')} sh -c 'echo $$; exec sleep 600' & wait;`
+      const shell = spawn(String(file), [...args, 'sh', '-c', one.repeat(successors + 1)], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      const ended = once(shell, 'exit')
+      let lines = ''
+      shell.stdout.on('data', (chunk) => {
+        lines += chunk
+      })
+      await once(shell.stdout, 'data')
+      const pids = () => lines.trim().split('\n').map(Number)
+      return {
+        pid: pids()[0] ?? Number.NaN,
+        outerPid: childOf(childOf(shell.pid)),
+        pids,
+        ended,
+        isAlive: () => shell.exitCode === null && shell.signalCode === null,
+        [Symbol.dispose]: () => {
+          shell.kill('SIGKILL')
+        },
+      }
+    },
+    [Symbol.asyncDispose]: async () => {
+      outer.kill('SIGKILL')
+      await exited
+    },
+  }
+}

@@ -1,0 +1,52 @@
+import type { Hono } from 'hono'
+
+export const KILL = '/api/connections/kill'
+
+/** What `app.request` and `fetch` need for a body that is a stream; the DOM's types do not know it. */
+export const STREAMING = { duplex: 'half' }
+
+type App = Pick<Hono, 'request'>
+
+/** POSTs to the kill route. A body goes out as it is; a header that is undefined does not go out. */
+export const postRaw = (
+  app: App,
+  body: BodyInit | null,
+  headers: Readonly<Record<string, string | undefined>> = {},
+  { path = KILL, ...init }: RequestInit & { path?: string } = {},
+) => {
+  const all = { 'content-type': 'application/json', ...headers }
+  const present = Object.entries(all).flatMap(([name, value]): [string, string][] =>
+    value === undefined ? [] : [[name, value]],
+  )
+  return app.request(path, { method: 'POST', body, headers: present, ...init, ...STREAMING })
+}
+
+/** POSTs a value as JSON. */
+export const post = (app: App, value: unknown) => postRaw(app, JSON.stringify(value))
+
+/** All of an answer that the contract fixes. */
+export const read = async (answering: Response | Promise<Response>) => {
+  const response = await answering
+  return [response.status, response.headers.get('content-type'), await response.text()] as const
+}
+
+/** The same of an answer as it must be. */
+export const json = (status: number, body: string) => [status, 'application/json', body] as const
+
+/** A stream that hands out the parts one by one, and counts how many were taken. */
+export const streamOf = (parts: Iterable<Uint8Array<ArrayBuffer>>) => {
+  const iterator = parts[Symbol.iterator]()
+  let taken = 0
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>(
+    {
+      pull: (controller) => {
+        const { value, done } = iterator.next()
+        if (done) return controller.close()
+        taken += 1
+        controller.enqueue(value)
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  return { stream, taken: () => taken }
+}

@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Target } from './target.ts'
+
+/** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
+export const statField = (pid: number | string, field: number) =>
+  readFileSync(`/proc/${pid}/stat`, 'latin1')
+    .replace(/\(.*\)/s, '()')
+    .split(' ')[field - 1]
+
+/** Resolves when the process is in this state, `Z` for a zombie; there is no event for it. */
+export const untilState = async (pid: number, state: string) => {
+  while (statField(pid, 3) !== state) await sleep(2)
+}
+
+export interface Started extends Disposable {
+  child: ChildProcess
+  /** What it said first. */
+  said: string
+}
+
+/** Starts a command and resolves with the first that it says. It is killed at the end of the scope at the latest. */
+export const startCommand = async (command: readonly string[]): Promise<Started> => {
+  const [file = '', ...args] = command
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const [said] = await once(child.stdout, 'data')
+  return {
+    child,
+    said: String(said).trim(),
+    [Symbol.dispose]: () => {
+      child.kill('SIGKILL')
+    },
+  }
+}
+
+/** A target that starts in a hundredth of the time: `sleep`, or whatever runs like it. */
+export const startSleeper = (options: { uid?: number; gid?: number } = {}, file = 'sleep'): Target => {
+  const child = spawn(file, ['600'], { ...options, stdio: 'ignore' })
+  const ended = once(child, 'exit').then(([, signal]) => signal)
+  // uv_spawn returns when the child has executed the file, or failed to.
+  if (child.pid === undefined) throw new Error(`${file} does not run`)
+  const isAlive = () => child.exitCode === null && child.signalCode === null
+  return {
+    pid: child.pid,
+    child,
+    ended,
+    isAlive,
+    [Symbol.dispose]: () => {
+      if (isAlive()) child.kill('SIGKILL')
+    },
+  }
+}
+
+/** Starts a process whose child is a zombie, as it does not reap it. */
+export const startZombie = async () => {
+  const parent = await startCommand(['perl', '-e', '$| = 1; $pid = fork; exit unless $pid; print $pid; sleep 600'])
+  await untilState(Number(parent.said), 'Z')
+  return { ...parent, pid: Number(parent.said) }
+}
+
+/** exit(2), unlike exit(3), ends the calling thread alone. */
+const SYS_EXIT = process.arch === 'x64' ? 60 : 93
+const LEADER_EXITS = [
+  ['perl', '-e', `use threads; $|=1; threads->create(sub { sleep 1 while 1 }); print $$; syscall(${SYS_EXIT}, 0)`],
+  [
+    'python3',
+    '-c',
+    'import ctypes, os, threading, time; threading.Thread(target=time.sleep, args=(600,)).start();' +
+      'print(os.getpid(), flush=True); ctypes.CDLL(None).pthread_exit(None)',
+  ],
+] as const
+const CAN_THREAD = { perl: ['-Mthreads', '-e', '1'], python3: ['-c', 'import ctypes'] } as const
+
+/** Starts a process that runs on after its first thread has exited; undefined where there is nothing to write it in. */
+export const startWithoutLeader = async () => {
+  const command = LEADER_EXITS.find(([file]) => spawnSync(file, CAN_THREAD[file]).status === 0)
+  if (!command) return undefined
+  const started = await startCommand(command)
+  const pid = Number(started.said)
+  await untilState(pid, 'Z')
+  return { pid, ...started }
+}

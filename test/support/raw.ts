@@ -1,0 +1,91 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+
+export interface RawConnection extends Disposable {
+  socket: Socket
+  /** Everything received so far. */
+  received: () => string
+  /** Resolves with everything received once it matches; rejects where the connection ends before. */
+  until: (pattern: RegExp) => Promise<string>
+  /** Resolves with everything received when the server has closed. */
+  closed: Promise<string>
+}
+
+/** Opens a connection to a server, for what no HTTP client would send. */
+export const openRaw = async (url: string): Promise<RawConnection> => {
+  const { hostname, port } = url.startsWith('/') ? { hostname: '', port: '' } : new URL(url)
+  const socket = url.startsWith('/') ? connect(url) : connect(Number(port), hostname.replace(/^\[(.*)\]$/, '$1'))
+  await once(socket, 'connect')
+  let text = ''
+  socket.setEncoding('latin1')
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  // A reset is one of the ways in which a server closes.
+  socket.on('error', () => {})
+  const closed = new Promise<string>((resolve) => socket.once('close', () => resolve(text)))
+  return {
+    socket,
+    received: () => text,
+    closed,
+    until: (pattern) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          if (!pattern.test(text)) return
+          socket.off('data', look)
+          resolve(text)
+        }
+        socket.on('data', look)
+        closed.then(() => reject(new Error(`Closed after ${JSON.stringify(text)}`)))
+        look()
+      }),
+    [Symbol.dispose]: () => socket.destroy(),
+  }
+}
+
+export interface RawAnswer {
+  status: number
+  headers: Record<string, string>
+  body: string
+}
+
+const unchunk = (body: string): string => {
+  const [, size = '', rest = ''] = /^([0-9a-f]+)\r\n(.*)$/s.exec(body) ?? []
+  const length = Number.parseInt(size, 16)
+  return length > 0 ? rest.slice(0, length) + unchunk(rest.slice(length + 2)) : ''
+}
+
+const parse = (text: string): RawAnswer => {
+  const [head = '', ...rest] = text.split('\r\n\r\n')
+  const [first = '', ...lines] = head.split('\r\n')
+  const headers = Object.fromEntries(
+    lines.map((line) => line.split(/:\s*(.*)/, 2)).map(([name = '', value = '']) => [name.toLowerCase(), value]),
+  )
+  const body = rest.join('\r\n\r\n')
+  const chunked = headers['transfer-encoding'] === 'chunked'
+  return { status: Number(first.split(' ')[1]), headers, body: chunked ? unchunk(body) : body }
+}
+
+/** Sends bytes on a connection of their own and resolves with the answer, complete once the server has closed. */
+export const exchange = async (url: string, request: string | Buffer): Promise<RawAnswer> => {
+  using connection = await openRaw(url)
+  connection.socket.write(request)
+  return parse(await connection.closed)
+}
+
+/** The text of a POST to the kill route after which the server closes. */
+export const killRequest = (
+  body: string | Buffer,
+  { path = '/api/connections/kill', ...headers }: Record<string, string> = {},
+) => {
+  const all = {
+    host: 'localhost',
+    'content-type': 'application/json',
+    'content-length': String(Buffer.byteLength(body)),
+    connection: 'close',
+    ...headers,
+  }
+  const lines = Object.entries(all).filter(([, value]) => value !== '')
+  const head = [`POST ${path} HTTP/1.1`, ...lines.map(([name, value]) => `${name}: ${value}`), '', ''].join('\r\n')
+  return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(body)])
+}
