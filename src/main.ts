@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { isIPv6 } from 'node:net'
 import process from 'node:process'
@@ -7,8 +6,8 @@ import { getRequestListener } from '@hono/node-server'
 import packageJson from '../package.json' with { type: 'json' }
 import { nodeSignaller } from './node.ts'
 import { lineLog } from './node-log.ts'
-import { errorCode } from './node-proc.ts'
-import { HELP, readSettings, type Settings, SettingsError } from './node-settings.ts'
+import { errorCode, mayKillOthers } from './node-proc.ts'
+import { HELP, OPEN_TO_LOCAL_USERS, readSettings, type Settings, SettingsError } from './node-settings.ts'
 import { clearStaleSocket } from './node-socket.ts'
 import { createServerApp } from './server.ts'
 
@@ -24,16 +23,6 @@ const TIMEOUTS = {
 }
 
 const warn = (text: string) => console.error(`psys-kill: ${text.replace(/\s+/g, ' ')}`)
-
-/** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)). */
-const mayKillOthers = () => {
-  try {
-    const [, effective = ''] = /^CapEff:\s*(\S+)/m.exec(readFileSync('/proc/self/status', 'utf8')) ?? []
-    return (Number.parseInt(effective, 16) & 0x20) !== 0
-  } catch {
-    return process.getuid?.() === 0
-  }
-}
 
 const listen = async (server: Server, { host, port, socket }: Settings) => {
   if (socket !== undefined) {
@@ -94,8 +83,7 @@ const serve = async (settings: Settings) => {
   process.on('SIGINT', stop)
 
   const place = await listen(server, settings)
-  if (token === undefined && socket === undefined && mayKillOthers())
-    warn('Every local user can now kill any process: set a token, or use --socket.')
+  if (token === undefined && socket === undefined && mayKillOthers()) warn(OPEN_TO_LOCAL_USERS)
   log.write(JSON.stringify({ time: new Date().toISOString(), message: `listening on ${place}` }))
 }
 

@@ -84,3 +84,14 @@ export const latestStart = ({ startTicks }: ProcessLook) => {
   const uptimeMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1000
   return Date.now() + 1 - uptimeMs + (startTicks + 1) * TICK_MS
 }
+
+/** Whether this process may signal those of other users: as root, or with CAP_KILL, bit 5 of capabilities(7). */
+export const mayKillOthers = () => {
+  try {
+    if (process.getuid?.() === 0) return true
+    const [, effective = ''] = /^CapEff:\s*(\S+)/m.exec(read('/proc/self/status')) ?? []
+    return (Number.parseInt(effective, 16) & 0x20) !== 0
+  } catch {
+    return false
+  }
+}

@@ -9,6 +9,8 @@ import { MAX_PID } from './signaller.ts'
 /** A setting that the server cannot start with; the message is one line that says what to do. */
 export class SettingsError extends Error {}
 
+export const OPEN_TO_LOCAL_USERS = 'Every local user can now kill any process: set a token, or use --socket.'
+
 const text = z.string().check(z.minLength(1))
 const integer = (min: number, max: number) =>
   z.pipe(

@@ -15,9 +15,10 @@ export interface RemoteSignallerOptions {
 
 const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
 
-// After a 421 Node's fetch would send a text again; a stream it cannot. Browsers do not take one over HTTP/1.1.
+// After a 421 Node's fetch would send a text again, and Deno's after a reset; a stream they cannot. Browsers take none
+// over HTTP/1.1.
 const fetchOnce = (url: string, init: RequestInit) => {
-  const streamed = { ...init, body: new Response(init.body).body, duplex: 'half' }
+  const streamed = { ...init, body: new Blob([String(init.body)]).stream(), duplex: 'half' }
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 

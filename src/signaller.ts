@@ -20,7 +20,10 @@ export interface Conditions {
   readonly startedBefore?: Date | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */
   readonly waitMs?: number | undefined
-  /** When one of these aborts (the client left, the server stops), the wait ends at once with `running`. */
+  /**
+   * When one of these aborts (the client left, the server stops), the wait ends at once: with `running`, or by a throw
+   * where it is not known whether the signal was sent.
+   */
   readonly stopWaiting: readonly AbortSignal[]
 }
 

@@ -202,7 +202,9 @@ describe('an unexpected error', () => {
   test('has its cause there too', async () => {
     const { kill, record } = failing(new Error('fetch failed', { cause: new TypeError('ECONNREFUSED 10.0.0.5') }))
     await kill('{"pid":7}')
-    expect(record().error).toMatch(/^Error: fetch failed\n(.|\n)+\nCaused by: TypeError: ECONNREFUSED 10\.0\.0\.5/)
+    expect(record().error).toMatch(
+      /^Error: fetch failed\n(.|\n)+\nCaused by: TypeError: ECONNREFUSED 10\.0\.0\.5\n +at /,
+    )
   })
 
   test.each([
@@ -226,10 +228,15 @@ describe('an unexpected error', () => {
     expect(record().error).toBe('bare')
   })
 
-  test('is recorded even if it cannot be shown as a text', async () => {
-    const { kill, record } = failing(Object.create(null))
+  test.each([
+    Object.create(null),
+    { cause: 'none', toString: 'none' },
+    new Error('bad cause', { cause: Object.create(null) }),
+  ])('is recorded even if it cannot be shown as a text', async (thrown) => {
+    const { kill, record } = failing(thrown)
     expect((await kill('{"pid":7}')).status).toBe(500)
     expect(record()).toMatchObject({ outcome: 'failed', status: 500 })
+    if (!(thrown instanceof Error)) expect(record().error).not.toContain('Caused by')
   })
 })
 

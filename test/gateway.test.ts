@@ -60,6 +60,7 @@ describe('a gateway to three machines', () => {
       using target = await startTarget()
       expect(await kill(name, { pid: target.pid })).toBe(200)
       expect(await target.ended).toBe('SIGTERM')
+      await peers[name]?.record(({ pid }) => pid === target.pid)
       const killers = NAMES.filter((each) => peers[each]?.records.some(({ pid }) => pid === target.pid))
       expect(killers).toEqual([name])
     }

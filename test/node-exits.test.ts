@@ -1,5 +1,7 @@
 import { openSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../src/node.ts'
 import { exitWatch } from '../src/node-exits.ts'
@@ -135,6 +137,24 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
     expect(code).toBe('running')
     expect(ms).toBeLessThan(5000)
     expect(await target.ended).toBe('SIGTERM')
+  })
+
+  test('leaves nothing behind, though the signal lives on', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage: () => void = runInNewContext('gc')
+    using zombie = await startZombie()
+    const { signal } = new AbortController()
+    const watch = exitWatch()
+    const wait = async () => {
+      const stopWaiting = [signal]
+      expect(await watch.wait(identify(zombie.pid), 5000, stopWaiting)).toBe(true)
+      return new WeakRef(stopWaiting)
+    }
+    const left = await wait()
+    await sleep(50)
+    collectGarbage()
+    expect(left.deref()).toBeUndefined()
+    expect(signal.aborted).toBe(false)
   })
 
   test('of one does not wait for the others', async () => {

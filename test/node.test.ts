@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../src/node.ts'
 import { latestStart, look } from '../src/node-proc.ts'
-import type { Conditions } from '../src/signaller.ts'
+import type { Conditions, OutcomeCode } from '../src/signaller.ts'
 import { fakeFiles } from './support/fake-proc.ts'
 import { emptyFolder } from './support/folder.ts'
 import { startSleeper, startWithoutLeader, startZombie } from './support/processes.ts'
@@ -188,15 +188,15 @@ describe.runIf(isLinux)('by the look at /proc', () => {
     expect(kill).not.toHaveBeenCalled()
   })
 
-  test('a kernel thread is EPERM', async () => {
+  test.each<[string, string, OutcomeCode]>([
+    ['a kernel thread', 'S 0 0 0 0 -1 2129984', 'EPERM'],
+    ['a process that is just being reaped', 'X 0 0 0 0 -1 4228364', 'ESRCH'],
+  ])('%s is refused', async (_, from3to9, code) => {
     const kill = disarmKill()
-    using _ = await fakeFiles({
-      '/proc/2/stat': {
-        text: `2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 20 0 0 18446744073709551615${' 0'.repeat(7)} 2147483647 0 1${' 0'.repeat(17)}\n`,
-      },
-    })
-    expect(terminate(2)).toEqual({ code: 'EPERM', command: 'kthreadd' })
-    expect(await terminateWith(2, { startedBefore: future() })).toMatchObject({ code: 'EPERM' })
+    const from10 = `0 0 0 0 0 0 0 0 20 0 1 0 20 0 0 18446744073709551615 0 0 0 0 0 0 0 2147483647 0 1${' 0'.repeat(17)}\n`
+    using __ = await fakeFiles({ '/proc/2/stat': { text: `2 (kthreadd) ${from3to9} ${from10}` } })
+    expect(terminate(2)).toEqual({ code, command: 'kthreadd' })
+    expect(await terminateWith(2, { startedBefore: future() })).toMatchObject({ code })
     expect(kill).not.toHaveBeenCalled()
   })
 
@@ -335,11 +335,13 @@ describe.runIf(isLinux)('where /proc hides a process', () => {
   test.each(HIDDEN)('with %s, kill(2) decides, and conditions fail closed', async (error) => {
     using target = startSleeper()
     using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error } })
+    const kill = vi.spyOn(process, 'kill')
     const conditions = { startedBefore: future(), waitMs: 0 }
     expect(await terminateWith(target.pid, conditions)).toEqual({ code: 'no startedBefore' })
     expect(await terminateWith(target.pid, { startedBefore: future() })).toEqual({ code: 'no startedBefore' })
     expect(await terminateWith(target.pid, { waitMs: 0 })).toEqual({ code: 'no waitMs' })
-    expect(target.isAlive()).toBe(true)
+    // Asked, not signalled.
+    expect(new Set(kill.mock.calls.map(([, signal]) => signal))).toEqual(new Set([0]))
     expect(terminate(target.pid)).toEqual({ code: 'sent', command: undefined })
     expect(await target.ended).toBe('SIGTERM')
   })

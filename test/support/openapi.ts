@@ -1,0 +1,53 @@
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import { openapi } from '../../build/openapi.ts'
+import packageJson from '../../package.json' with { type: 'json' }
+import { KILL } from './post.ts'
+
+export const document = openapi(packageJson.version)
+
+const ajv = new Ajv2020({
+  strict: true,
+  allErrors: true,
+  // The document is the schema that the references start from.
+  keywords: Object.keys(document),
+  formats: { uuid: /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/, 'date-time': true },
+}).addSchema({ $id: 'openapi', ...document })
+
+const errorsOf = (pointer: readonly (string | number)[], value: unknown) => {
+  const escaped = pointer.map((part) => encodeURIComponent(String(part).replaceAll('~', '~0').replaceAll('/', '~1')))
+  const reference = `openapi#/${escaped.join('/')}`
+  const validate = ajv.getSchema(reference)
+  if (!validate) throw new Error(`The document has no ${reference}`)
+  return validate(value) === true ? '' : ajv.errorsText(validate.errors)
+}
+
+/** Whether the document allows to send this. */
+export const isDocumentedRequest = (body: unknown) =>
+  errorsOf(['paths', KILL, 'post', 'requestBody', 'content', 'application/json', 'schema'], body) === ''
+
+type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>
+
+const headersOf = (headers: HeadersLike) =>
+  headers instanceof Headers
+    ? headers
+    : new Headers(Object.entries(headers).flatMap(([name, value]) => [value ?? []].flat().map((one) => [name, one])))
+
+/** Throws where an answer, its body as text, is not what the document says of this path. */
+export const assertDocumented = (status: number, headers: HeadersLike, text: string, path: string = KILL) => {
+  const [method, { responses }] =
+    path === '/healthz' ? ['get', document.paths['/healthz'].get] : ['post', document.paths[KILL].post]
+  const response = responses[status]
+  if (!response) throw new Error(`${path} ${status} is not documented`)
+  const sent = headersOf(headers)
+  const pointer = ['paths', path === '/healthz' ? path : KILL, method, 'responses', status]
+  const faults = [
+    sent.get('content-type') === 'application/json' ? '' : `content type ${sent.get('content-type')}`,
+    errorsOf([...pointer, 'content', 'application/json', 'schema'], JSON.parse(text)),
+    ...Object.entries(response.headers).map(([name, { required }]) => {
+      const value = sent.get(name)
+      if (value === null) return required ? `no ${name}` : ''
+      return errorsOf([...pointer, 'headers', name, 'schema'], value)
+    }),
+  ].filter((fault) => fault !== '')
+  if (faults.length > 0) throw new Error(`${path} ${status} ${text} is not as documented: ${faults.join('; ')}`)
+}
