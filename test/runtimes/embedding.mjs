@@ -1,0 +1,13 @@
+// A Hono service with a page of its own that embeds the app, as the README tells.
+import { serve } from '@hono/node-server'
+import { Hono } from 'hono'
+import { createApp } from '../../build/dist/lib/index.js'
+import { nodeSignaller } from '../../build/dist/lib/node.js'
+
+const service = new Hono()
+service.get('/', (c) => c.text('my own page'))
+service.route('/', createApp({ signaller: nodeSignaller() }))
+
+serve({ fetch: service.fetch, hostname: '127.0.0.1', port: 0 }, ({ port }) =>
+  console.log(`http://127.0.0.1:${port} is up`),
+)
