@@ -1,0 +1,146 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { request } from 'node:https'
+import { createServer } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { describeConformance, type Peer } from '../runtimes/conformance.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { type RunningServer, startServer } from '../support/server.ts'
+import { startTarget } from '../support/target.ts'
+
+const TOKEN = 'correct-horse-battery-staple'
+const HOSTS = { a: '127.0.0.2', b: '127.0.0.3', c: '127.0.0.4' } as const
+const names = ['a', 'b', 'c'] as const
+type Name = (typeof names)[number]
+
+const NGINX = '/usr/sbin/nginx'
+const missing = [NGINX, 'openssl'].filter((file) => spawnSync(file, ['-V']).error && spawnSync(file, ['version']).error)
+
+/** A port that was free a moment ago: nginx has no way to tell which one it got. */
+const freePort = async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' ? address?.port : undefined
+}
+
+/** Starts nginx with build/nginx.conf; only the addresses and the files of the certificate are the test's own. */
+const startNginx = async (addresses: Readonly<Record<Name, string>>) => {
+  const folder = emptyFolder()
+  chmodSync(folder.path, 0o777)
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', folder.file('key')]
+  const name = ['-subj', '/CN=psys-kill', '-addext', 'subjectAltName=IP:127.0.0.1']
+  const certificate = ['req', '-x509', '-days', '2', ...key, ...name, '-out', folder.file('crt')]
+  execFileSync('openssl', certificate, { stdio: 'ignore' })
+  chmodSync(folder.file('key'), 0o644)
+  const port = await freePort()
+  const site = readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')
+    .replace('listen 443 ssl', `listen 127.0.0.1:${port} ssl`)
+    .replaceAll('/etc/nginx/psys-kill.', `${folder.path}/`)
+    .replace(/^ {2}([abc]) 10\.0\.0\.\d:3000;$/gm, (_line, host: Name) => `  ${host} ${addresses[host]};`)
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
+    (kind) => `${kind}_temp_path ${folder.file(kind)};`,
+  )
+  writeFileSync(folder.file('site.conf'), site)
+  writeFileSync(
+    folder.file('nginx.conf'),
+    `daemon off; error_log stderr notice; pid ${folder.file('pid')}; events {}
+    http { access_log off; ${temporary.join(' ')} include ${folder.file('site.conf')}; }`,
+  )
+  const nginx = await startServer({
+    command: [NGINX, '-e', 'stderr', '-p', folder.path, '-c', folder.file('nginx.conf')],
+    args: [],
+    listening: /start worker process (\d+)/,
+    ...(process.getuid?.() === 0 && { uid: 65_534, gid: 65_534 }),
+  })
+  return {
+    url: `https://127.0.0.1:${port}`,
+    ca: readFileSync(folder.file('crt'), 'utf8'),
+    [Symbol.asyncDispose]: async () => {
+      await nginx[Symbol.asyncDispose]()
+      folder[Symbol.dispose]()
+    },
+  }
+}
+
+describe.skipIf(missing.length > 0)(`nginx in front of three hosts (missing: ${missing.join() || 'nothing'})`, () => {
+  const servers: Partial<Record<Name, RunningServer>> = {}
+  let nginx: Awaited<ReturnType<typeof startNginx>>
+
+  beforeAll(async () => {
+    const addresses = { a: '', b: '', c: '' }
+    for (const name of names) {
+      const args = ['--host', HOSTS[name], '--port', '0']
+      const server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
+      servers[name] = server
+      addresses[name] = new URL(server.url).host
+    }
+    nginx = await startNginx(addresses)
+  })
+  afterAll(async () => {
+    await nginx[Symbol.asyncDispose]()
+    for (const name of names) await servers[name]?.[Symbol.asyncDispose]()
+  })
+
+  const kill = (name: string, body: object, headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` }) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const options = { method: 'POST', ca: nginx.ca, headers: { 'content-type': 'application/json', ...headers } }
+      const sending = request(`${nginx.url}/hosts/${name}/api/connections/kill`, options, (response) => {
+        response.resume().on('end', () => resolve(response.statusCode))
+      })
+      sending.on('error', reject)
+      sending.end(JSON.stringify(body))
+    })
+
+  describeConformance(['look'], () => ({
+    url: `${nginx.url}/hosts/a`,
+    ca: nginx.ca,
+    has: ['look'],
+    pid: servers.a?.child.pid ?? 0,
+    headers: { authorization: `Bearer ${TOKEN}` },
+    answers: [] as Peer['answers'],
+  }))
+
+  test('kills on the host that the path names, and asks no other', async () => {
+    for (const name of names) {
+      using target = await startTarget()
+      expect(await kill(name, { pid: target.pid })).toBe(200)
+      expect(await target.ended).toBe('SIGTERM')
+      await servers[name]?.record(({ pid }) => pid === target.pid)
+      const killers = names.filter((each) => servers[each]?.records.some(({ pid }) => pid === target.pid))
+      expect(killers).toEqual([name])
+    }
+  })
+
+  test.each(['d', 'A', '', 'a/../b', 'a%2f..', '10.0.0.1:3000'])('has no host named %j', async (name) => {
+    expect(await kill(name, { pid: 0 })).toBe(name === 'a/../b' ? 400 : 404)
+  })
+
+  test('leaves the token to the hosts', async () => {
+    using target = await startTarget()
+    expect(await kill('a', { pid: target.pid }, {})).toBe(401)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('has patience for the longest wait that can be asked for', () => {
+    const [, seconds] =
+      /proxy_read_timeout (\d+)s/.exec(readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')) ?? []
+    expect(Number(seconds)).toBeGreaterThan(60)
+  })
+
+  test('waits for an exit', async () => {
+    using target = await startTarget("process.on('SIGTERM', () => {})")
+    expect(await kill('c', { pid: target.pid, waitMs: 1500 })).toBe(200)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('answers 502 for a host that is down, and for that one alone', async () => {
+    await servers.b?.stop()
+    expect(await kill('b', { pid: 0 })).toBe(502)
+    expect(await kill('a', { pid: 0 })).toBe(400)
+    expect(await kill('c', { pid: 0 })).toBe(400)
+  })
+})
