@@ -1,17 +1,18 @@
-// Makes build/dist/: the single file psys-kill.mjs with its source map, and lib/, the package that people import.
+// Makes build/dist/: the single file psys-kill.mjs with its source map, openapi.json, and lib/, which people import.
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
 
 process.chdir(new URL('..', import.meta.url).pathname)
 const readJson = (path) => JSON.parse(readFileSync(path, 'utf8'))
 
 /** One comment with the licence of every package in the file: all of them are MIT, or the build stops. */
-const licences = () => {
-  const packages = Object.keys(readJson('package.json').dependencies).map((name) => {
-    const { version, license } = readJson(`node_modules/${name}/package.json`)
+const licences = (files) => {
+  const folders = files.flatMap((file) => file.match(/^.*node_modules\/(@[^/]+\/)?[^/]+/)?.[0] ?? [])
+  const packages = [...new Set(folders)].toSorted().map((folder) => {
+    const { name, version, license } = readJson(`${folder}/package.json`)
     if (license !== 'MIT') throw new Error(`${name} is under ${license}, not MIT`)
-    const file = `node_modules/${name}/LICENSE`
+    const file = `${folder}/LICENSE`
     const copyright = existsSync(file) && readFileSync(file, 'utf8').match(/^Copyright .*$/m)
     return `${name} ${version}, ${copyright || 'Copyright (c) its authors'}`
   })
@@ -21,9 +22,10 @@ const licences = () => {
 
 rmSync('build/dist', { recursive: true, force: true })
 
-await build({
+const singleFile = 'build/dist/psys-kill.mjs'
+const { metafile } = await build({
   entryPoints: ['src/main.ts'],
-  outfile: 'build/dist/psys-kill.mjs',
+  outfile: singleFile,
   bundle: true,
   minify: true,
   platform: 'node',
@@ -31,7 +33,7 @@ await build({
   format: 'esm',
   sourcemap: true,
   banner: { js: '#!/usr/bin/env node' },
-  footer: { js: licences() },
+  metafile: true,
   plugins: [
     {
       name: 'only the version of package.json',
@@ -43,5 +45,13 @@ await build({
     },
   ],
 })
+
+appendFileSync(singleFile, licences(Object.keys(metafile.inputs)))
+
+const [generator] = (
+  await build({ entryPoints: ['build/openapi.ts'], bundle: true, write: false, platform: 'node', format: 'esm' })
+).outputFiles
+const { openapi } = await import(`data:text/javascript,${encodeURIComponent(generator.text)}`)
+writeFileSync('build/dist/openapi.json', JSON.stringify(openapi(readJson('package.json').version), null, 2))
 
 execFileSync('node_modules/.bin/tsc', ['--project', 'build/tsconfig.lib.json'], { stdio: 'inherit' })

@@ -30,7 +30,7 @@ export const answers = {
 
 /** What only a server answers, never the embedded app. */
 export const refusals = {
-  unauthorized: answer(401, { error: 'Unauthorized' }),
+  unauthorized: answer(401, { error: 'Unauthorized' }, { 'WWW-Authenticate': 'Bearer' }),
   host: answer(403, { error: 'Host not allowed' }),
   origin: answer(403, { error: 'Origin not allowed' }),
   path: answer(404, { error: 'Not Found' }),

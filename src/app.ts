@@ -1,6 +1,5 @@
 import { zValidator } from '@hono/zod-validator'
 import { type Context, Hono } from 'hono'
-import { HTTPException } from 'hono/http-exception'
 import type { ZodSafeParseResult } from 'zod'
 import type * as z from 'zod/v4/core'
 import { answers } from './answers.ts'
@@ -107,7 +106,7 @@ export const createApp = ({
   app.all(KILL_PATH, (c) => answers['bad method'].send(c))
   // Hono's validator throws an HTTPException for a body that is not JSON; a client that leaves ends the body early.
   app.onError((error, c) =>
-    error instanceof HTTPException || c.req.raw.signal.aborted ? answers['bad pid'].send(c) : fail(error, c),
+    'getResponse' in error || c.req.raw.signal.aborted ? answers['bad pid'].send(c) : fail(error, c),
   )
   return app
 }

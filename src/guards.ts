@@ -1,6 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { bearerAuth } from 'hono/bearer-auth'
 import { cors } from 'hono/cors'
+import { HTTPException } from 'hono/http-exception'
 import { refusals } from './answers.ts'
 
 /**
@@ -72,8 +73,10 @@ export interface TokenOptions {
 export const requireToken = (token: string, options: TokenOptions = {}): MiddlewareHandler => {
   if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
   const refuse = {
-    wwwAuthenticateHeader: 'Bearer',
-    message: (c: Context) => refusals.unauthorized.send(c),
+    // Thrown, as Hono before 4.13.14 takes a returned response for JSON.
+    message: (c: Context) => {
+      throw new HTTPException(401, { res: refusals.unauthorized.send(c) })
+    },
   }
   return bearerAuth({
     ...options,

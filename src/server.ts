@@ -1,5 +1,4 @@
 import { Hono } from 'hono'
-import { HTTPException } from 'hono/http-exception'
 import { type AccessLogOptions, accessLog, logged } from './access-log.ts'
 import { answers, refusals } from './answers.ts'
 import { type AppOptions, createApp, KILL_PATH } from './app.ts'
@@ -59,7 +58,7 @@ export const createServerApp = ({
   server.notFound((c) => refusals.path.send(c))
   server.onError((error, c) => {
     // The 401 of Hono's bearerAuth comes as an exception that carries the response.
-    if (error instanceof HTTPException) return error.getResponse()
+    if ('getResponse' in error) return error.getResponse()
     logged.onError(error, c)
     return answers.failed.send(c)
   })

@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import packageJson from '../package.json' with { type: 'json' }
 import { emptyFolder } from './support/folder.ts'
-import { exchange, killRequest, openRaw } from './support/raw.ts'
+import { exchange, killRequest, openRaw, refusesConnections } from './support/raw.ts'
 import { runToEnd } from './support/run.ts'
 import { BUILT_FILE, startServer } from './support/server.ts'
 import { startTarget } from './support/target.ts'
@@ -13,17 +13,6 @@ const INVALID = { status: 400, body: '{"error":"Invalid pid"}' }
 const TOO_LARGE = { status: 413, body: '{"error":"Payload Too Large"}' }
 
 const health = async (url: string) => (await fetch(`${url}/healthz`)).status
-
-/** Resolves when nobody listens any more. */
-const refusesConnections = async (url: string): Promise<void> => {
-  for (;;) {
-    try {
-      using _connection = await openRaw(url)
-    } catch {
-      return
-    }
-  }
-}
 
 describe.concurrent('starting', () => {
   test('the file alone in an empty folder serves, kills, and leaves nothing behind', async () => {
@@ -80,6 +69,16 @@ describe.concurrent('starting', () => {
     expect(server.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
     using target = await startTarget()
     expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200 })
+  })
+
+  test('never signals what --protect names', async () => {
+    using target = await startTarget()
+    using other = await startTarget()
+    await using server = await startServer({ args: ['--port', '0', '--protect', String(target.pid)] })
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 403, text: '{"error":"Permission denied"}' })
+    expect(await server.kill({ pid: other.pid })).toMatchObject({ status: 200 })
+    expect(await other.ended).toBe('SIGTERM')
+    expect(target.isAlive()).toBe(true)
   })
 
   test.each(['--help', '-h'])('%s names every setting and its variable, and exits 0', async (flag) => {

@@ -4,7 +4,7 @@ import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
-import { killRequest, openRaw, type RawConnection } from '../support/raw.ts'
+import { killRequest, openRaw, type RawConnection, refusesConnections } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
@@ -165,6 +165,17 @@ describe.skipIf(process.platform !== 'linux')('a log that cannot be written', ()
     const [code] = await once(server.child, 'exit')
     expect(code).toBe(0)
     expect(performance.now() - start).toBeLessThan(5000)
+  })
+
+  test('because its reader stalls: is handed over whole at a stop, if the reader comes back', async () => {
+    await using server = await startServer()
+    server.child.stdout?.pause()
+    await sendMany(server.url, 5000)
+    server.child.kill('SIGTERM')
+    await refusesConnections(server.url)
+    server.child.stdout?.resume()
+    if (server.child.stdout) await once(server.child.stdout, 'end')
+    expect(server.records).toHaveLength(5000)
   })
 
   test('because its reader has gone: serves on in bounded memory, and stops in time', async () => {

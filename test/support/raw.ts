@@ -43,6 +43,17 @@ export const openRaw = async (url: string): Promise<RawConnection> => {
   }
 }
 
+/** Resolves when nobody listens any more. */
+export const refusesConnections = async (url: string): Promise<void> => {
+  for (;;) {
+    try {
+      using _connection = await openRaw(url)
+    } catch {
+      return
+    }
+  }
+}
+
 export interface RawAnswer {
   status: number
   headers: Record<string, string>

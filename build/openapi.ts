@@ -1,0 +1,226 @@
+import { toJSONSchema } from 'zod/v4/core'
+import { answers, refusals } from '../src/answers.ts'
+import { KILL_PATH } from '../src/app.ts'
+import { killRequest } from '../src/kill-request.ts'
+
+type Answer = Pick<(typeof answers)[keyof typeof answers] | (typeof refusals)[keyof typeof refusals], 'status' | 'body'>
+type Schema = Record<string, unknown>
+
+/** What a status means to the caller of the kill route. */
+const STATUSES: Record<Answer['status'], string> = {
+  200: 'SIGTERM was sent. With `waitMs` it also says whether the process has exited; without, a process may still ignore the signal.',
+  400: 'A field is not what it must be, or the body is not JSON, or was not sent as `application/json`. Where several fields are wrong, the first of pid, startedBefore, waitMs is named. Nothing was signalled.',
+  401: 'The server has a token, and the request did not carry it. Nothing was signalled.',
+  403: 'The process is not to be signalled by this server, or the caller may not ask. Nothing was signalled.',
+  404: 'There is no such process. Nothing was signalled.',
+  405: 'Not a POST.',
+  413: 'The body is above 4 KiB. Nothing was signalled.',
+  500: 'Anything unexpected; the cause is in the log of the server.',
+  501: 'This system cannot tell what an optional field asks for. Nothing was signalled.',
+}
+
+/** When each answer is given. */
+const SUMMARIES: Readonly<Record<string, string>> = {
+  sent: 'SIGTERM was sent',
+  exited: 'With waitMs: and the process has exited',
+  running: 'With waitMs: and the process still runs',
+  'bad pid': 'The PID is no integer above zero, or the body is no JSON object',
+  'bad startedBefore': 'Not ISO 8601 with an offset',
+  'bad waitMs': 'Not an integer from 0 to 60000',
+  EPERM: "Another user's process, or one that policy protects",
+  ESRCH: 'No such process, or it has already terminated, or it started after startedBefore',
+  'bad method': 'Another method on the path',
+  'too large': 'The body is too large',
+  failed: 'The cause is in the log',
+  'no startedBefore': 'Start times are not known here',
+  'no waitMs': 'Exits are not known here',
+  unauthorized: 'No token, or another one (standalone server)',
+  host: 'The request came by a Host that is not answered (standalone server)',
+  origin: 'A web page of another origin sent the request (standalone server)',
+  path: 'Nothing is served at this path: the base URL is wrong (standalone server)',
+  up: 'The server runs',
+} satisfies Record<keyof typeof answers | keyof typeof refusals | 'up', string>
+
+const FIELDS: Record<keyof typeof killRequest.shape, Schema> = {
+  pid: {
+    description:
+      'The process: an integer, as a JSON number or as decimal digits in a string, white space around them allowed. No process has one above 2147483647, which gets a 404.',
+    examples: [1234, '1234'],
+  },
+  startedBefore: {
+    description:
+      'The time at which you saw the process, ISO 8601 with an offset. A process that started later is not the one you meant: 404, and no signal.',
+    examples: ['2026-11-24T08:00:00Z', '2026-11-24T09:00:00.250+01:00'],
+  },
+  waitMs: {
+    description: 'After the signal, wait up to this many milliseconds for the process to exit, and say whether it did.',
+    examples: [5000],
+  },
+}
+
+/** The digits of an integer from 1 to a maximum of several digits, zeros before them allowed. */
+const digitsUpTo = (maximum: number) => {
+  const digits = [...String(maximum)].map(Number)
+  const below = digits.flatMap((digit, index) => {
+    const first = index === 0 ? 1 : 0
+    if (digit <= first) return []
+    const rest = digits.length - index - 1
+    const lower = first === digit - 1 ? first : `[${first}-${digit - 1}]`
+    return `${digits.slice(0, index).join('')}${lower}${rest > 0 ? `[0-9]{${rest}}` : ''}`
+  })
+  return `0*(?:[1-9][0-9]{0,${digits.length - 2}}|${[...below, maximum].join('|')})`
+}
+
+/** The schema that validates, and what its transforms demand beyond it. */
+const requestSchema = () => {
+  const { $schema: _, ...schema } = toJSONSchema(killRequest, {
+    io: 'input',
+    override: ({ jsonSchema }) => {
+      // The number that the string becomes has bounds too; so its pattern takes them in.
+      jsonSchema.pattern &&= jsonSchema.pattern.replace('[0-9]+', () => digitsUpTo(Number.MAX_SAFE_INTEGER))
+    },
+  })
+  const properties = Object.fromEntries(
+    Object.entries(FIELDS).map(([name, texts]) => [name, { ...Object(schema.properties?.[name]), ...texts }]),
+  )
+  return { ...schema, properties, description: 'Unknown fields are ignored.' }
+}
+
+/** Just these values. */
+const oneOf = (values: readonly unknown[]) => {
+  const type = typeof values[0]
+  return values.length === 1 ? { type, const: values[0] } : { type, enum: values }
+}
+
+/** Just these bodies: objects of which only one field varies. */
+const bodySchema = (bodies: readonly object[]) => {
+  const fields = bodies.flatMap((body) => Object.entries(body))
+  const names = [...new Set(fields.map(([name]) => name))]
+  return {
+    type: 'object',
+    properties: Object.fromEntries(
+      names.map((name) => [name, oneOf([...new Set(fields.flatMap(([key, value]) => (key === name ? [value] : [])))])]),
+    ),
+    required: names.filter((name) => bodies.every((body) => name in body)),
+    additionalProperties: false,
+  }
+}
+
+interface Header {
+  description: string
+  required?: boolean
+  schema: Schema
+}
+
+const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
+  401: { 'WWW-Authenticate': { required: true, schema: { const: 'Bearer' }, description: 'The scheme to use' } },
+  405: { Allow: { required: true, schema: { const: 'POST' }, description: 'The method to use' } },
+}
+const REQUEST_ID = {
+  'X-Request-Id': {
+    schema: { type: 'string', format: 'uuid' },
+    description: 'The id of the request in the log (standalone server)',
+  },
+}
+
+const responsesOf = (
+  named: readonly (readonly [name: string, answer: Answer])[],
+  headers: Record<string, Header>,
+  descriptions: Partial<Record<number, string>>,
+) =>
+  Object.fromEntries(
+    [...new Set(named.map(([, { status }]) => status))].toSorted().map((status) => {
+      const same = named.filter(([, answer]) => answer.status === status)
+      const examples = same.map(([name, { body }]) => [
+        name.replace(' ', '-'),
+        { summary: SUMMARIES[name], value: body },
+      ])
+      const content = {
+        schema: bodySchema(same.map(([, { body }]) => body)),
+        examples: Object.fromEntries(examples),
+      }
+      return [
+        status,
+        {
+          description: descriptions[status] ?? STATUSES[status],
+          headers: { ...headers, ...HEADERS[status] },
+          content: { 'application/json': content },
+        },
+      ]
+    }),
+  )
+
+/** The OpenAPI 3.1 document, made from the schema that validates and the table of answers. */
+export const openapi = (version: string) => {
+  const { host, origin } = refusals
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'psys-kill',
+      version,
+      summary: 'Terminates a process by its PID',
+      description:
+        'One endpoint that sends SIGTERM to a process, or says exactly why not. Every response is JSON. The answers ' +
+        'marked "standalone server" and the health check do not exist where the endpoint is embedded in another service.',
+      license: { name: 'MIT', identifier: 'MIT' },
+    },
+    servers: [{ url: 'http://127.0.0.1:3000', description: 'The standalone server, as it listens by default' }],
+    paths: {
+      [KILL_PATH]: {
+        post: {
+          operationId: 'kill',
+          summary: 'Send SIGTERM to a process',
+          description:
+            'Only SIGTERM, and only to the process itself. On Linux a process that has terminated but is not reaped, ' +
+            'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and protected PIDs ' +
+            'are not to be signalled (403).',
+          security: [{}, { token: [] }],
+          requestBody: {
+            required: true,
+            description: 'At most 4 KiB of JSON',
+            content: {
+              'application/json': {
+                schema: { $ref: '#/components/schemas/KillRequest' },
+                examples: {
+                  plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
+                  safe: {
+                    summary: 'Only the process that was seen, and wait until it is gone',
+                    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', waitMs: 5000 },
+                  },
+                },
+              },
+            },
+          },
+          responses: responsesOf(Object.entries({ ...answers, ...refusals }), REQUEST_ID, {}),
+        },
+      },
+      '/healthz': {
+        get: {
+          operationId: 'health',
+          summary: 'Say that the server runs',
+          description: 'For probes: it needs no token and leaves no record. Standalone server only.',
+          security: [],
+          responses: responsesOf(
+            [
+              ['up', { status: 200, body: { ok: true } }],
+              ['host', host],
+              ['origin', origin],
+            ],
+            {},
+            { 200: 'The server runs.', 403: 'The caller may not ask.' },
+          ),
+        },
+      },
+    },
+    components: {
+      schemas: { KillRequest: requestSchema() },
+      securitySchemes: {
+        token: {
+          type: 'http',
+          scheme: 'bearer',
+          description: 'Asked for where the server was started with a token',
+        },
+      },
+    },
+  }
+}

@@ -1,0 +1,303 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { transform } from 'esbuild'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { answers, refusals } from '../src/answers.ts'
+import { HELP } from '../src/node-settings.ts'
+import { emptyFolder } from './support/folder.ts'
+import { type Block, blocksOf, fragmentsOf, linksOf } from './support/markdown.ts'
+import { assertDocumented, isDocumentedRequest } from './support/openapi.ts'
+import { KILL } from './support/post.ts'
+import { BUILT_FILE, type RunningServer, startServer } from './support/server.ts'
+import { startTarget } from './support/target.ts'
+
+// Each code block is run, in order; a comment directly above it says what else is to be done:
+//   <!-- test: skip REASON -->  nothing
+//   <!-- test: file PATH -->    look whether the file of the repository contains it
+//   <!-- test: kill PATH -->    as always, but the service in it kills at this path
+// In what is run, 3000 is a server, $PID a process and $TOKEN, where it is named, the server's token. A block that names
+// the PID has to kill the process. One that serves, or exports an app, is asked to kill it. What a comment behind
+// console.log says, and one that begins with { in a shell, is what has to come out.
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const TOKEN = 'the-token-of-the-server'
+const documents = ['README.md', 'wrangler-incompatible.md']
+  .filter((name) => existsSync(join(ROOT, name)))
+  .map((name) => ({ name, text: readFileSync(join(ROOT, name), 'utf8') }))
+
+const folder = emptyFolder()
+let openServer: RunningServer
+let tokenServer: RunningServer
+
+beforeAll(async () => {
+  openServer = await startServer()
+  tokenServer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+  symlinkSync(BUILT_FILE, folder.file('psys-kill.mjs'))
+  mkdirSync(folder.file('node_modules'))
+  symlinkSync(ROOT, folder.file('node_modules/psys-kill'))
+  for (const name of ['hono', '@hono', '@types', 'undici-types'])
+    symlinkSync(join(ROOT, 'node_modules', name), folder.file(`node_modules/${name}`))
+  writeFileSync(folder.file('package.json'), '{"type":"module"}')
+})
+afterAll(async () => {
+  await openServer[Symbol.asyncDispose]()
+  await tokenServer[Symbol.asyncDispose]()
+  folder[Symbol.dispose]()
+})
+
+const freePort = async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}
+
+const namesToken = ({ text }: Block) => /\bTOKEN\b/.test(text)
+
+/** The text with ports that are free, or a server's. */
+const localized = async (block: Block) => {
+  const { port } = new URL((namesToken(block) ? tokenServer : openServer).url)
+  const own = await freePort()
+  const serves = /psys-kill\.mjs|port: /.test(block.text)
+  const text = block.text
+    .replace(/(--port |\bport: )\d+/g, `$1${own}`)
+    .replace(/\/\/[\w.]+:3000\b/g, `//127.0.0.1:${port}`)
+    .replace(/\b3000\b/g, port)
+  return { text, url: serves ? `http://127.0.0.1:${own}` : undefined }
+}
+
+const tokenIn = (block: Block) =>
+  /(?:requireToken\(|\btoken: )'([^']+)'/.exec(block.text)?.[1] ?? (namesToken(block) ? TOKEN : undefined)
+
+/** Asks a service for a kill as a client of it would. */
+const killThrough = async (
+  block: Block,
+  send: (url: string, init: RequestInit) => Response | Promise<Response>,
+  pid: number,
+) => {
+  const token = tokenIn(block)
+  const path = /^kill (\S+)$/.exec(block.directive)?.[1] ?? KILL
+  const response = await send(path, {
+    method: 'POST',
+    headers: {
+      'content-type': 'application/json',
+      host: 'localhost',
+      ...(token !== undefined && { authorization: `Bearer ${token}` }),
+    },
+    body: JSON.stringify({ pid }),
+  })
+  const text = await response.text()
+  expect([response.status, text]).toEqual([200, '{"ok":true}'])
+  assertDocumented(response.status, response.headers, text)
+}
+
+/** Whether something listens there, now or soon; there is no event for it. */
+const answersSoon = async (url: string, running: () => boolean) => {
+  for (; running(); await sleep(20)) {
+    const answered = await fetch(url).then(
+      () => true,
+      () => false,
+    )
+    if (answered) return true
+  }
+  return false
+}
+
+const childrenOf = (pid: number) =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
+
+/** Runs a command to its end, or, if it serves, until it has killed; resolves with its output. */
+const run = async (block: Block, command: readonly string[], url: string | undefined) => {
+  using target = await startTarget()
+  const [file = '', ...args] = command
+  const env = { PATH: process.env['PATH'], HOME: folder.path, PID: String(target.pid), TOKEN }
+  const child = spawn(file, args, { cwd: folder.path, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  const closed = once(child, 'close')
+  const running = () => child.exitCode === null && child.signalCode === null
+  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000)
+  try {
+    if (url !== undefined) {
+      if (!(await answersSoon(url, running))) throw new Error(`Does not serve: ${output}`)
+      await killThrough(block, (path, init) => fetch(url + path, init), target.pid)
+      // A shell may have the server as its child, or have become the server.
+      const servers = childrenOf(child.pid ?? 0)
+      if (servers.length === 0) child.kill()
+      for (const pid of servers) process.kill(pid)
+    }
+    const [code] = await closed
+    if (url === undefined && code !== 0) throw new Error(`Exited with ${code}: ${output}`)
+  } finally {
+    clearTimeout(timer)
+    if (running()) child.kill('SIGKILL')
+  }
+  if (url !== undefined || /\bPID\b/.test(block.text)) expect(await target.ended).toBe('SIGTERM')
+  return output
+}
+
+const runShell = async (block: Block) => {
+  const { text, url } = await localized(block)
+  const output = await run(block, ['bash', '-euo', 'pipefail', '-c', text], url)
+  for (const [, expected] of text.matchAll(/#\s+(\{.*)$/gm)) expect(output).toContain(expected)
+  return output
+}
+
+const runTypeScript = async (block: Block) => {
+  const { text, url } = await localized(block)
+  const file = folder.file(`block-${block.line}.mjs`)
+  writeFileSync(file, (await transform(text, { loader: 'ts', format: 'esm' })).code)
+  const output = await run(block, [process.execPath, file], url)
+  for (const [, expected] of text.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) expect(output).toContain(expected)
+  if (/^export /m.test(text)) {
+    const apps: unknown[] = Object.values(await import(file))
+    for (const app of apps) {
+      if (!app || typeof app !== 'object' || !('request' in app) || typeof app.request !== 'function') continue
+      const request = app.request.bind(app)
+      using target = await startTarget()
+      const log = vi.spyOn(console, 'log').mockReturnValue()
+      await killThrough(block, (path, init) => request(path, init), target.pid)
+      log.mockRestore()
+      if (/nodeSignaller\(/.test(text)) expect(await target.ended).toBe('SIGTERM')
+    }
+  }
+  return output
+}
+
+/** What the compiler says of these files, nothing where they are right. */
+const problemsIn = async (sources: readonly (readonly [name: string, text: string])[]) => {
+  for (const [name, text] of sources) writeFileSync(folder.file(name), text)
+  const compilerOptions = {
+    module: 'nodenext',
+    target: 'es2023',
+    lib: ['es2023', 'dom', 'dom.iterable'],
+    types: ['node'],
+    strict: true,
+    moduleDetection: 'force',
+    noEmit: true,
+  }
+  writeFileSync(folder.file('tsconfig.json'), JSON.stringify({ compilerOptions, files: sources.map(([name]) => name) }))
+  const tsc = join(ROOT, 'node_modules/.bin/tsc')
+  return promisify(execFile)(tsc, [], { cwd: folder.path }).then(
+    () => '',
+    ({ stdout }) => stdout,
+  )
+}
+
+describe.each(documents)('$name', ({ name, text }) => {
+  const blocks = blocksOf(text)
+  const typed = blocks.filter(({ language, directive }) => language === 'ts' && !/^(skip|file) /.test(directive))
+  let lastOutput = ''
+
+  const check = async (block: Block) => {
+    const { language, directive } = block
+    const [, word, rest] = /^(\w+) (.+)$/.exec(directive) ?? []
+    if (word === 'skip') return
+    if (word === 'file') return expect(readFileSync(join(ROOT, rest ?? ''), 'utf8')).toContain(block.text)
+    if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
+    if (language === 'sh') lastOutput = await runShell(block)
+    else if (language === 'ts') lastOutput = await runTypeScript(block)
+    else if (language === 'text') expect(lastOutput).toContain(block.text)
+    else if (language === 'json') {
+      const value: unknown = JSON.parse(block.text)
+      const given = Object.values({ ...answers, ...refusals }).map(({ body }) => JSON.stringify(body))
+      expect(isDocumentedRequest(value) || given.includes(JSON.stringify(value))).toBe(true)
+    } else throw new Error(`Unknown block: ${language}`)
+  }
+
+  if (blocks.length > 0)
+    test.each(blocks.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
+      'has a block that works: %s',
+      (_title, block) => check(block),
+    )
+
+  if (typed.length > 0)
+    test('has blocks that type-check', async () => {
+      expect(await problemsIn(typed.map(({ line, text: code }) => [`block-${line}.ts`, code]))).toBe('')
+    })
+
+  test('links to what is there', () => {
+    for (const target of linksOf(text)) {
+      if (/^https?:/.test(target)) continue
+      const [path = '', fragment] = target.split('#')
+      const file = join(ROOT, path === '' ? name : path)
+      expect(existsSync(file), target).toBe(true)
+      if (fragment !== undefined) expect(fragmentsOf(readFileSync(file, 'utf8'))).toContain(fragment)
+    }
+  })
+})
+
+describe('the tables of README.md', () => {
+  const readme = documents[0]?.text ?? ''
+
+  test('have every answer and no other', () => {
+    const rows = readme.matchAll(/^\|.*\| (\d{3}) \| (.*) \|$/gm)
+    const listed = [...rows].flatMap(([, status, bodies = '']) =>
+      [...bodies.matchAll(/`([^`]+)`/g)].map(([, body]) => `${status} ${body}`),
+    )
+    const given = Object.values({ ...answers, ...refusals }).map(
+      ({ status, body }) => `${status} ${JSON.stringify(body)}`,
+    )
+    expect(listed.toSorted()).toEqual(given.toSorted())
+  })
+
+  test('have every setting and no other', () => {
+    const rows = readme.matchAll(/^\| `--([a-z-]+)`[ *]* \| `([A-Z_]+)/gm)
+    const listed = [...rows].map(([, flag, variable]) => `--${flag}, ${variable}`)
+    const known = [...HELP.matchAll(/^ {2}(--[a-z-]+, [A-Z_]+):/gm)].map(([, setting]) => setting)
+    expect(listed.toSorted()).toEqual(known.toSorted())
+  })
+})
+
+describe('the examples in the source', () => {
+  // What an example may take for granted.
+  const PRELUDE = `
+    import { Hono } from 'hono'
+    import { createApp, KILL_PATH, remoteSignaller, type Signaller } from 'psys-kill'
+    import { nodeSignaller } from 'psys-kill/node'
+    import { accessLog, allowHosts, allowOrigins, createServerApp, logged, requireToken } from 'psys-kill/server'
+    const app = new Hono()
+    const token = '${TOKEN}'`
+  const examples = readdirSync(join(ROOT, 'src')).flatMap((file) => {
+    const comments = readFileSync(join(ROOT, 'src', file), 'utf8').match(/\/\*\*.*?\*\//gs) ?? []
+    const blocks = comments.flatMap((comment) => blocksOf(comment.replaceAll(/^ *\* ?/gm, '')))
+    return blocks.map(({ text }, index) => {
+      const code = /^import /m.test(text) ? text : `${PRELUDE}\n{\n${text}\n}\n`
+      return [`${file.replace('.ts', '')}-${index}.ts`, code] as const
+    })
+  })
+
+  test('type-check', async () => {
+    expect(examples.length).toBeGreaterThan(6)
+    expect(await problemsIn(examples)).toBe('')
+  })
+
+  test.each(examples)('run: %s', async (name, code) => {
+    const file = folder.file(name.replace('.ts', '.mjs'))
+    writeFileSync(file, (await transform(code, { loader: 'ts', format: 'esm' })).code)
+    const ended = await promisify(execFile)(process.execPath, [file], { timeout: 10_000 })
+    expect(ended).toEqual({ stdout: '', stderr: '' })
+  })
+})
+
+test('finds the blocks of a text, whatever their fences, and no half ones', () => {
+  const text = 'a\n<!-- test: skip it -->\n```sh\nls\n```\n1. b\n   ~~~ts\n   x\n     y\n   ~~~\n````\n```\n````\n'
+  expect(blocksOf(text)).toEqual([
+    { line: 3, language: 'sh', text: 'ls', directive: 'skip it' },
+    { line: 7, language: 'ts', text: 'x\n  y', directive: '' },
+    { line: 11, language: '', text: '```', directive: '' },
+  ])
+  expect(() => blocksOf('```sh\nls\n')).toThrow('line 1')
+  expect(() => blocksOf('<!-- test: skip it -->\n\n```sh\nls\n```')).toThrow('line 1')
+})
