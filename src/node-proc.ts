@@ -85,13 +85,14 @@ export const latestStart = ({ startTicks }: ProcessLook) => {
   return Date.now() + 1 - uptimeMs + (startTicks + 1) * TICK_MS
 }
 
-/** Whether this process may signal those of other users: as root, or with CAP_KILL, bit 5 of capabilities(7). */
+/** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)); elsewhere, root may. */
 export const mayKillOthers = () => {
   try {
-    if (process.getuid?.() === 0) return true
+    if (!procIsOurs()) return process.getuid?.() === 0
     const [, effective = ''] = /^CapEff:\s*(\S+)/m.exec(read('/proc/self/status')) ?? []
     return (Number.parseInt(effective, 16) & 0x20) !== 0
   } catch {
+    // Deno does not say without --allow-sys.
     return false
   }
 }

@@ -42,14 +42,13 @@ export const createServerApp = ({
   ...tokenOptions
 }: ServerOptions) => {
   const server = new Hono()
-  server.use(async (c, next) => {
+  const record = accessLog(log)
+  server.use((c, next) => {
     setResponseHeader(c, 'Cache-Control', 'no-store')
     setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
-    return next()
+    // Health checks come every few seconds and are no attempt at anything.
+    return c.req.path === HEALTH_PATH ? next() : record(c, next)
   })
-  const record = accessLog(log)
-  // Health checks come every few seconds and are no attempt at anything.
-  server.use(async (c, next) => (c.req.path === HEALTH_PATH ? next() : record(c, next)))
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))

@@ -306,7 +306,24 @@ describe.runIf(isLinux)('the latest start', () => {
     expect(Math.max(...late)).toBeLessThan(21.001)
   })
 
-  test('of real processes is never before they were started and at most 40 ms after', () => {
+  test('is later, on the safe side, where time passes between the readings', () => {
+    const start = 1_700_000_000_000
+    vi.useFakeTimers({ toFake: ['Date'] })
+    const startAfterPauses = (before: number, after: number) => {
+      vi.setSystemTime(start + 60_000)
+      vi.mocked(readFileSync).mockImplementationOnce(() => {
+        vi.setSystemTime(Date.now() + before + after)
+        return `${(60_000 + before) / 1000} 0.00\n`
+      })
+      const seen = { command: '', terminated: false, thread: false, kernelThread: false }
+      return latestStart({ ...seen, startTicks: 0 }) - start
+    }
+    expect(startAfterPauses(0, 0)).toBe(11)
+    expect(startAfterPauses(500, 0)).toBe(11)
+    expect(startAfterPauses(0, 500)).toBe(511)
+  })
+
+  test('of real processes is never before they were started and within 40 ms after', () => {
     const started: Disposable[] = []
     try {
       const late = Array.from({ length: 60 }, () => {
@@ -318,13 +335,14 @@ describe.runIf(isLinux)('the latest start', () => {
         const latest = seen ? latestStart(seen) : Number.NaN
         return { least: latest - before, most: latest - after }
       })
-      const least = Math.min(...late.map(({ least }) => least))
-      const most = Math.max(...late.map(({ most }) => most))
+      const most = late.map(({ most }) => most).sort((a, b) => a - b)
+      const [least, median, worst] = [Math.min(...late.map(({ least }) => least)), most[30], most.at(-1)]
       console.log(
-        `latest start − spawn: ${least.toFixed(1)} ms after its call at least, ${most.toFixed(1)} after its return at most`,
+        `latest start: ${least} ms after the spawn began at least; after it ended ${median} at the median, ${worst} at most`,
       )
       expect(least).toBeGreaterThanOrEqual(0)
-      expect(most).toBeLessThanOrEqual(40)
+      // Not the worst: a machine with other work to do may let time pass between the readings.
+      expect(median).toBeLessThanOrEqual(40)
     } finally {
       for (const target of started) target[Symbol.dispose]()
     }

@@ -1,133 +1,114 @@
-// npm run bench [-- --quick] [-- --json FILE]: this project beside what people would use instead, in one run on one machine.
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+// npm run bench [-- --quick] [-- --json FILE]: this server beside what people would use instead, in one run.
+import assert from 'node:assert/strict'
 import { statSync, writeFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
-import { build } from 'esbuild'
+import { bytesByPackage } from './bundle.mjs'
+import { startSurvivor, stopChild } from './children.mjs'
 import { GENERATOR, load } from './load.mjs'
-import { SERVERS, start } from './servers.mjs'
+import { table } from './report.mjs'
+import { BUILT_FILE, SERVERS, start } from './servers.mjs'
+import { interleave, ratio } from './stats.mjs'
+import { costOfWaiting } from './waits.mjs'
 
 const { quick, json } = parseArgs({ options: { quick: { type: 'boolean' }, json: { type: 'string' } } }).values
-const ROUNDS = quick ? 5 : 9
+const ROUNDS = quick ? 3 : 7
+const STARTS = quick ? 7 : 15
 const CONNECTIONS = quick ? [32] : [1, 32, 512]
+const OURS = 'psys-kill'
+const LIKE = 'like-for-like'
+const BARE = 'bare node:http'
 const names = Object.keys(SERVERS)
-const [LIKE, BARE] = names
-const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 
-const sorted = (values) => values.toSorted((a, b) => a - b)
-const median = (values) => sorted(values)[values.length >> 1]
-const spread = (values) => [sorted(values)[values.length >> 2], sorted(values)[(values.length * 3) >> 2]]
-const format = (value, digits = 0) =>
-  value.toLocaleString('en', { maximumFractionDigits: digits, minimumFractionDigits: digits })
+const target = await startSurvivor()
+const CASES = [
+  { status: 200, body: { pid: target.pid }, target: '≥ 0.90' },
+  { status: 400, body: { pid: '12abc' }, target: '≥ 0.80' },
+  // Above every pid_max, so that it never becomes somebody's while the benchmark runs.
+  { status: 404, body: { pid: 2 ** 31 - 1 }, target: '≥ 0.80' },
+]
 
-/** Runs a measurement for each server in turn, round by round; a ratio is the median of the rounds' ratios. */
-const compare = async (rounds, measure) => {
-  const samples = Object.fromEntries(names.map((name) => [name, []]))
-  for (let round = 0; round < rounds; round++) for (const name of names) samples[name].push(await measure(name))
-  return Object.fromEntries(
-    names.map((name) => {
-      const ratio = (to) => median(samples[name].map((value, round) => value / samples[to][round]))
-      return [
-        name,
-        { median: median(samples[name]), quartiles: spread(samples[name]), toLike: ratio(LIKE), toBare: ratio(BARE) },
-      ]
-    }),
-  )
+const measures = []
+const measured = (title, samples, options) => {
+  measures.push({ title, samples, ...options })
+  process.stderr.write(`${title}\n`)
 }
+const pluck = (samples, field) =>
+  Object.fromEntries(Object.entries(samples).map(([name, values]) => [name, values.map((value) => value[field])]))
 
-const table = (title, digits, rows) => {
-  const lines = names.map((name) => {
-    const { median: middle, quartiles, toLike, toBare } = rows[name]
-    const [low, high] = quartiles.map((value) => format(value, digits))
-    return `| ${name} | ${format(middle, digits)} | ${low}–${high} | ${toLike.toFixed(2)} | ${toBare.toFixed(2)} |`
-  })
-  console.log(
-    `\n| ${title} | median | quartiles | × like-for-like | × bare |\n|---|--:|--:|--:|--:|\n${lines.join('\n')}`,
-  )
-}
-
-// A process that survives SIGTERM, and a PID that is nobody's any more.
-const target = spawn(process.execPath, ['-e', 'process.on("SIGTERM",()=>{});setInterval(()=>{},1e6);console.log()'])
-await once(target.stdout, 'data')
-const gone = spawn(process.execPath, ['--version'])
-await once(gone, 'exit')
-const CASES = { 200: `{"pid":${target.pid}}`, 400: '{"pid":"12abc"}', 404: `{"pid":${gone.pid}}` }
-
-const results = { node: process.version, generator: GENERATOR, date: new Date().toISOString() }
-console.log(`Node ${process.version}, ${GENERATOR}, ${ROUNDS} rounds`)
-
-results.start = await compare(quick ? 9 : 15, async (name) => {
+const starts = await interleave(STARTS, names, async (name) => {
   const server = await start(SERVERS[name])
+  const idleMb = server.memoryNow()
   await server.stop()
-  return server.startMs
+  return { startMs: server.startMs, idleMb }
 })
-table('spawn to first response, ms', 0, results.start)
+measured('spawn to first response, ms', pluck(starts, 'startMs'), { target: '≤ 1.7 bare' })
+measured('memory idle, MB', pluck(starts, 'idleMb'), { target: '≤ 1.25 bare' })
 
-const running = {}
-for (const name of names) running[name] = await start(SERVERS[name])
-const idle = Object.fromEntries(names.map((name) => [name, running[name].memory().idle]))
+const servers = {}
+for (const name of names) servers[name] = await start(SERVERS[name])
 
-for (const [status, body] of Object.entries(CASES)) {
+/** The answer of a server, so that none is fast because it does something else. */
+const answer = async (name, body) => {
+  const { url, headers } = servers[name]
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+  return { status: response.status, json: await response.json(), headers: [...response.headers.keys()] }
+}
+for (const { status, body } of CASES) {
+  const ours = await answer(OURS, body)
+  assert.equal(ours.status, status)
+  assert.deepEqual(await answer(LIKE, body), ours)
+  for (const name of names) assert.deepEqual((await answer(name, body)).json, ours.json, name)
+}
+
+const hit = async (name, body, connections) => {
+  const { url, headers, cpuSeconds } = servers[name]
+  const before = cpuSeconds()
+  const { rate, p99 } = await load({ url, headers, body: JSON.stringify(body), connections })
+  return { rate, p99, cpuMicros: ((cpuSeconds() - before) / rate) * 1e6 }
+}
+for (const name of names) await hit(name, CASES[0].body, 32)
+for (const { status, body, target: atLeast } of CASES)
   for (const connections of CONNECTIONS) {
-    const p99 = Object.fromEntries(names.map((name) => [name, []]))
-    const rates = await compare(ROUNDS, async (name) => {
-      const measured = await load({ url: running[name].url, body, connections, seconds: 1 })
-      p99[name].push(measured.p99)
-      return measured.rate
-    })
-    results[`${status} at ${connections}`] = {
-      rates,
-      p99: Object.fromEntries(names.map((name) => [name, median(p99[name])])),
-    }
-    table(`${status} at ${connections} connections, requests/s`, 0, rates)
-    console.log(`\np99, ms: ${names.map((name) => `${name} ${median(p99[name]).toFixed(1)}`).join('; ')}`)
+    const samples = await interleave(ROUNDS, names, (name) => hit(name, body, connections))
+    const title = `${status} at ${connections} connection${connections > 1 ? 's' : ''}`
+    measured(`${title}, requests/s`, pluck(samples, 'rate'), { target: atLeast })
+    measured(`${title}, p99, ms`, pluck(samples, 'p99'), { target: '≤ 1.50', digits: 2 })
+    measured(`${title}, processor time, µs/request`, pluck(samples, 'cpuMicros'), { digits: 1 })
   }
-}
+const peaks = names.map((name) => [name, [servers[name].memoryPeak()]])
+measured('memory at peak, MB', Object.fromEntries(peaks), { target: '≤ 1.40 bare' })
 
-const startedBefore = JSON.stringify({ pid: target.pid, startedBefore: new Date(Date.now() + 1e9) })
-const plain = []
-const dated = []
-for (let round = 0; round < ROUNDS; round++) {
-  const { url } = running['psys-kill']
-  plain.push((await load({ url, body: CASES[200], connections: 32, seconds: 1 })).rate)
-  dated.push((await load({ url, body: startedBefore, connections: 32, seconds: 1 })).rate)
-}
-results.startedBefore = median(dated.map((rate, round) => rate / plain[round]))
-console.log(`\nwith startedBefore: ${results.startedBefore.toFixed(2)} × the requests/s without`)
-
-results.waiting = Number(execFileSync(process.execPath, [here('waits.mjs')], { encoding: 'utf8' }))
-console.log(`10,000 waiting clients: ${results.waiting} % of a core`)
-
-results.memory = Object.fromEntries(
-  names.map((name) => [name, { idle: idle[name], peak: running[name].memory().peak }]),
+const dated = { ...CASES[0].body, startedBefore: new Date(Date.now() + 3_600_000) }
+const conditions = await interleave(ROUNDS, ['without', 'with'], (which) =>
+  hit(OURS, which === 'with' ? dated : CASES[0].body, 32),
 )
-const share = (name, to, when) => (results.memory[name][when] / results.memory[to][when]).toFixed(2)
-console.log('\n| resident memory, MB | idle | × bare | peak | × bare |\n|---|--:|--:|--:|--:|')
-for (const name of names) {
-  const { idle: now, peak } = results.memory[name]
-  console.log(
-    `| ${name} | ${format(now)} | ${share(name, BARE, 'idle')} | ${format(peak)} | ${share(name, BARE, 'peak')} |`,
-  )
+const rates = (name) => measures.find(({ title }) => title === '200 at 32 connections, requests/s').samples[name]
+const shares = {
+  'startedBefore: requests/s of those without it': ratio(
+    pluck(conditions, 'rate').with,
+    pluck(conditions, 'rate').without,
+  ),
+  'the log: requests/s of those with --quiet': ratio(rates(OURS), rates('--quiet')),
 }
-for (const server of Object.values(running)) await server.stop()
-target.kill('SIGKILL')
+const waiting = await costOfWaiting(servers[OURS], target.pid)
+for (const server of Object.values(servers)) await server.stop()
+await stopChild(target)
 
-results.bytes = statSync(here('../../build/dist/psys-kill.mjs')).size
-const { metafile } = await build({
-  entryPoints: [here('../../src/main.ts')],
-  bundle: true,
-  minify: true,
-  platform: 'node',
-  format: 'esm',
-  write: false,
-  metafile: true,
-})
-results.contributions = {}
-for (const { inputs } of Object.values(metafile.outputs))
-  for (const [input, { bytesInOutput }] of Object.entries(inputs)) {
-    const name = input.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1] ?? 'psys-kill itself'
-    results.contributions[name] = (results.contributions[name] ?? 0) + bytesInOutput
-  }
-console.log(`\nsingle file: ${format(results.bytes)} bytes; ${JSON.stringify(results.contributions)}`)
-if (json) writeFileSync(json, `${JSON.stringify(results, null, 2)}\n`)
+const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0].model}, ${GENERATOR}, ${ROUNDS} rounds`
+const bundle = { total: statSync(BUILT_FILE).size, ...(await bytesByPackage()) }
+const kB = (bytes) => `${(bytes / 1000).toFixed(1)} kB`
+console.log(`
+${table(measures, names, OURS, [LIKE, BARE])}
+
+${machine}; medians ± half the distance of the quartiles; ratios are medians of the ratios of each round.
+
+${Object.entries(shares)
+  .map(([what, share]) => `- ${what}: ${share.toFixed(2)} ×`)
+  .join('\n')}
+- 10,000 clients that wait for an exit: ${waiting.toFixed(1)} % of a core (target: ≤ 10)
+- the single file: ${kB(bundle.total)} (target: ≤ 96), of which ${Object.entries(bundle)
+  .slice(1)
+  .map(([name, bytes]) => `${name} ${kB(bytes)}`)
+  .join(', ')}`)
+if (json) writeFileSync(json, `${JSON.stringify({ machine, measures, shares, waiting, bundle }, null, 2)}\n`)

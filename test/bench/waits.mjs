@@ -1,19 +1,27 @@
-// Prints what 10,000 waiting clients cost: per cent of a core, over some seconds, in one process.
-import { spawn } from 'node:child_process'
-import { createApp } from '../../build/dist/lib/index.js'
-import { nodeSignaller } from '../../build/dist/lib/node.js'
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 
-const SECONDS = 4
-const target = spawn(process.execPath, ['-e', 'process.on("SIGTERM",()=>{});setInterval(()=>{},1e6);console.log()'])
-await new Promise((resolve) => target.stdout.once('data', resolve))
-const app = createApp({ signaller: nodeSignaller() })
-const body = JSON.stringify({ pid: target.pid, waitMs: (SECONDS + 3) * 1000 })
-const request = { method: 'POST', headers: { 'content-type': 'application/json' }, body }
-const waiting = Promise.all(Array.from({ length: 10_000 }, () => app.request('/api/connections/kill', request)))
-await new Promise((resolve) => setTimeout(resolve, 2000))
-const before = process.cpuUsage()
-await new Promise((resolve) => setTimeout(resolve, SECONDS * 1000))
-const { user, system } = process.cpuUsage(before)
-await waiting
-target.kill('SIGKILL')
-console.log(((user + system) / 1e4 / SECONDS).toFixed(1))
+const AT_ONCE = 250
+
+/** What clients that wait for an exit cost the server: the share of a core, in per cent. */
+export const costOfWaiting = async (server, pid, { clients = 10_000, seconds = 4 } = {}) => {
+  const { hostname, port, pathname } = new URL(server.url)
+  const body = JSON.stringify({ pid, waitMs: 60_000 })
+  const request =
+    `POST ${pathname} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n` +
+    `Content-Length: ${body.length}\r\n\r\n${body}`
+  const sockets = []
+  while (sockets.length < clients) {
+    const some = Array.from({ length: AT_ONCE }, () => connect(Number(port), hostname))
+    await Promise.all(some.map((socket) => once(socket, 'connect')))
+    for (const socket of some) socket.write(request)
+    sockets.push(...some)
+  }
+  await sleep(2000)
+  const before = server.cpuSeconds()
+  await sleep(seconds * 1000)
+  const used = server.cpuSeconds() - before
+  for (const socket of sockets) socket.destroy()
+  return (used / seconds) * 100
+}

@@ -1,0 +1,27 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+
+const children = new Set()
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
+/** Starts a process that does not outlive this one. */
+export const startChild = (file, args, options) => {
+  const child = spawn(file, args, options)
+  children.add(child)
+  return child
+}
+
+export const stopChild = async (child) => {
+  children.delete(child)
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+}
+
+/** A process for which the kernel itself drops SIGTERM, so that to be signalled costs it nothing. */
+export const startSurvivor = async () => {
+  const child = startChild('sh', ['-c', 'trap "" TERM; echo; exec sleep 3600'])
+  await once(child.stdout, 'data')
+  return child
+}
