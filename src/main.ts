@@ -1,13 +1,11 @@
-import { createHash } from 'node:crypto'
 import { createServer, type Server } from 'node:http'
-import { isIPv6 } from 'node:net'
 import process from 'node:process'
 import { getRequestListener } from '@hono/node-server'
 import packageJson from '../package.json' with { type: 'json' }
 import { nodeSignaller } from './node.ts'
 import { lineLog } from './node-log.ts'
 import { errorCode, mayKillOthers } from './node-proc.ts'
-import { HELP, OPEN_TO_LOCAL_USERS, readSettings, type Settings, SettingsError } from './node-settings.ts'
+import { bracketed, HELP, OPEN_TO_LOCAL_USERS, readSettings, type Settings, SettingsError } from './node-settings.ts'
 import { clearStaleSocket } from './node-socket.ts'
 import { createServerApp } from './server.ts'
 
@@ -24,6 +22,12 @@ const TIMEOUTS = {
 
 const warn = (text: string) => console.error(`psys-kill: ${text.replace(/\s+/g, ' ')}`)
 
+// Loaded only where there is a token to compare, as node:crypto takes its time at the start.
+const loadSha256 = async () => {
+  const { createHash } = await import('node:crypto')
+  return (text: string) => createHash('sha256').update(text).digest('hex')
+}
+
 const listen = async (server: Server, { host, port, socket }: Settings) => {
   if (socket !== undefined) {
     await clearStaleSocket(socket).catch((error: Error) => {
@@ -31,7 +35,7 @@ const listen = async (server: Server, { host, port, socket }: Settings) => {
     })
   }
   return new Promise<string>((resolve, reject) => {
-    const place = socket ?? (isIPv6(host) ? `[${host}]` : host)
+    const place = socket ?? bracketed(host)
     server.once('error', (error) => {
       const reason = errorCode(error) === 'EADDRINUSE' ? 'another program listens there' : error.message
       reject(new SettingsError(`Cannot listen on ${socket ?? `${place}:${port}`}: ${reason}.`))
@@ -60,8 +64,7 @@ const serve = async (settings: Settings) => {
     stopping: stopping.signal,
     hosts,
     origins,
-    token,
-    hashFunction: (text) => createHash('sha256').update(text).digest('hex'),
+    ...(token !== undefined && { token, hashFunction: await loadSha256() }),
     log: { write: log.write, quiet, remoteAddress: (c) => c.env.incoming.socket.remoteAddress },
   })
   // A request without Host gets the answer of the Host check rather than Node's.

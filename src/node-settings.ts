@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import { isIPv4, isIPv6 } from 'node:net'
+import { isIPv4 } from 'node:net'
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { TOKEN_PATTERN } from './guards.ts'
@@ -96,6 +96,9 @@ const readTokenFile = (file: string, warn: (text: string) => void) => {
   }
 }
 
+/** A host as it stands in a URL. (Only IPv6 has colons; isIPv6 would compile a huge pattern at each start.) */
+export const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host)
+
 const isLoopback = (host: string) => host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 
 /**
@@ -142,7 +145,7 @@ export const readSettings = (
     throw new SettingsError(
       `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN), or listen on 127.0.0.1.`,
     )
-  const ownHosts = ['localhost', '127.0.0.1', '[::1]', isIPv6(host) ? `[${host}]` : host]
+  const ownHosts = ['localhost', '127.0.0.1', '[::1]', bracketed(host)]
   const { 'allow-host': allowHosts, 'allow-origin': origins, port, socket, protect } = data
   return {
     host,
