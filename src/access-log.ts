@@ -2,6 +2,7 @@ import type { Context, MiddlewareHandler } from 'hono'
 import type { AppOptions, Attempt } from './app.ts'
 import { setResponseHeader } from './response-header.ts'
 
+/** What accessLog takes. */
 export interface AccessLogOptions {
   /** Gets one line of JSON, in ASCII and without the newline, for each request. */
   write: (line: string) => void

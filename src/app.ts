@@ -7,6 +7,7 @@ import { limitBody } from './body-limit.ts'
 import { killRequest } from './kill-request.ts'
 import { type Conditions, MAX_PID, type Outcome, type Signaller } from './signaller.ts'
 
+/** The path of the endpoint, for middleware of your own. */
 export const KILL_PATH = '/api/connections/kill'
 
 /** One call of the endpoint whose body was read. */
@@ -17,6 +18,7 @@ export interface Attempt {
   readonly outcome?: Outcome
 }
 
+/** What createApp takes. */
 export interface AppOptions {
   /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
   signaller: Signaller

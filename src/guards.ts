@@ -56,6 +56,7 @@ export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler
 /** What a bearer token may be (RFC 6750, section 2.1), and long enough not to be guessed. */
 export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
 
+/** What requireToken takes beside the token. */
 export interface TokenOptions {
   /** Hashes both tokens before they are compared. Default: SHA-256 of Web Crypto, which takes a detour by a thread. */
   hashFunction?: (text: string) => string

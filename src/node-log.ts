@@ -7,7 +7,16 @@ const MAX_WAITING = 1024 * 1024
  * Writes lines to a stream that may be slow, full or closed, and never lets it hold up or take down the server: the
  * lines of one turn of the event loop go out as one write, and what cannot be written is dropped and counted.
  *
+ * @param stream - where the lines go, such as `process.stdout`; its `error` events are handled.
  * @returns `write` takes a line without its newline; `flush` resolves when what was accepted has been handed over.
+ *
+ * @example
+ * ```ts
+ * import { lineLog } from 'psys-kill/node'
+ * import { accessLog } from 'psys-kill/server'
+ *
+ * export const record = accessLog({ write: lineLog(process.stdout).write })
+ * ```
  */
 export const lineLog = (stream: Writable) => {
   let lines = ''

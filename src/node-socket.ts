@@ -18,7 +18,15 @@ const isServed = (path: string) =>
 /**
  * Makes way for a Unix domain socket: removes the one that a dead server left behind.
  *
+ * @param path - of the socket; nothing happens where there is no such file.
  * @throws {Error} where the path is a live server's, or no socket, which stays as it is.
+ *
+ * @example
+ * ```ts
+ * import { clearStaleSocket } from 'psys-kill/node'
+ *
+ * await clearStaleSocket('/run/psys-kill.sock')
+ * ```
  */
 export const clearStaleSocket = async (path: string) => {
   const found = lstatSync(path, { throwIfNoEntry: false })
@@ -26,5 +34,5 @@ export const clearStaleSocket = async (path: string) => {
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
   if (await isServed(path)) throw new Error(`${path} is in use by another server`)
   // Another server may have taken the path while we asked.
-  if (lstatSync(path, { throwIfNoEntry: false })?.ino === found.ino) unlinkSync(path)
+  if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }

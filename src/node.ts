@@ -6,6 +6,7 @@ import { type Conditions, MAX_PID, type Outcome, type OutcomeCode, type Signalle
 export { lineLog } from './node-log.ts'
 export { clearStaleSocket } from './node-socket.ts'
 
+/** What nodeSignaller takes. */
 export interface NodeSignallerOptions {
   /** PIDs that are never signalled, beside 1 and this process. Default: none. */
   protect?: readonly number[] | undefined

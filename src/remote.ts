@@ -2,6 +2,7 @@ import { answers } from './answers.ts'
 import { KILL_PATH } from './app.ts'
 import type { Conditions, Outcome, OutcomeCode, Signaller } from './signaller.ts'
 
+/** What remoteSignaller takes. */
 export interface RemoteSignallerOptions {
   /** The peer: what comes before `/api/connections/kill` in its URL, such as `http://10.0.0.5:3000`. */
   url: string

@@ -8,6 +8,7 @@ import { setResponseHeader } from './response-header.ts'
 export { type AccessLogOptions, accessLog, logged } from './access-log.ts'
 export { allowHosts, allowOrigins, requireToken, type TokenOptions } from './guards.ts'
 
+/** What createServerApp takes. */
 export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'stopping'>, TokenOptions {
   /** Where the record goes. */
   log: AccessLogOptions

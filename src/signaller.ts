@@ -9,12 +9,14 @@
  */
 export type OutcomeCode = 'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'no startedBefore' | 'no waitMs'
 
+/** What a signaller returns. */
 export interface Outcome {
   readonly code: OutcomeCode
   /** The name of the process, for the record, where the signaller knows it. Untrusted: a process names itself. */
   readonly command?: string | undefined
 }
 
+/** What a request may ask for beside the signal. */
 export interface Conditions {
   /** Signal the process only if it started at or before this time. */
   readonly startedBefore?: Date | undefined
