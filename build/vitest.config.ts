@@ -4,6 +4,13 @@ const slow = 'test/slow/**/*.test.ts'
 
 export default defineConfig({
   test: {
+    coverage: {
+      include: ['src/**'],
+      // The entries run in processes of their own: as the built file, and on Deno and Bun.
+      exclude: ['src/main.ts', 'src/deno-bun.ts'],
+      reporter: ['text'],
+      thresholds: { lines: 98 },
+    },
     projects: [
       {
         test: {
