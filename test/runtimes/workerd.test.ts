@@ -220,6 +220,6 @@ describe('what workerd has of Node', () => {
     const source = "import './main.ts'; export default { fetch: () => Response.json('mine') }"
     await using worker = await startWorker(source, { date: '2026-11-17' })
     expect(await worker.get()).toBe('mine')
-    expect(worker.stderr()).toContain('parseArgs is not implemented')
+    await expect.poll(() => worker.stderr()).toContain('parseArgs is not implemented')
   })
 })
