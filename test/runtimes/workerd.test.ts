@@ -217,7 +217,7 @@ describe('what workerd has of Node', () => {
   })
 
   test('no command line for the standalone server, which serves nothing', async () => {
-    const source = "import './main.ts'; export default { fetch: () => Response.json('mine') }"
+    const source = "await import('./main.ts'); export default { fetch: () => Response.json('mine') }"
     await using worker = await startWorker(source, { date: '2026-11-17' })
     expect(await worker.get()).toBe('mine')
     await expect.poll(() => worker.stderr()).toContain('parseArgs is not implemented')
