@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { describe, expect, test } from 'vitest'
+import { assertDocumented } from '../support/openapi.ts'
 import { startZombie } from '../support/processes.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
 
@@ -64,7 +65,12 @@ const send = (peer: Peer, { body, method = 'POST', path = KILL_PATH, headers }: 
       for await (const chunk of response.setEncoding('utf8')) text += chunk
       const answer = { method, path, status: response.statusCode ?? 0, text, headers: response.headers }
       peer.answers.push(answer)
-      resolve(answer)
+      try {
+        if (method !== 'HEAD') assertDocumented(answer.status, answer.headers, text, path)
+        resolve(answer)
+      } catch (error) {
+        reject(error)
+      }
     })
     sending.on('error', reject)
     sending.end(body)
