@@ -13,7 +13,7 @@ interface Bindings {
   requestIP?: (request: Request) => { address: string } | null
 }
 
-const warn = (text: string) => console.error(`psys-kill: ${text}`)
+const warn = (text: string) => console.error(`psys-kill: ${text.replace(/\s+/g, ' ')}`)
 
 const settingsOrExit = () => {
   try {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Target } from './target.ts'
+import { type Target, targetOf } from './target.ts'
 
 /** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
 export const statField = (pid: number | string, field: number) =>
@@ -37,20 +37,8 @@ export const startCommand = async (command: readonly string[]): Promise<Started>
 
 /** A target that starts in a hundredth of the time: `sleep`, or whatever runs like it. */
 export const startSleeper = (options: { uid?: number; gid?: number } = {}, file = 'sleep'): Target => {
-  const child = spawn(file, ['600'], { ...options, stdio: 'ignore' })
-  const ended = once(child, 'exit').then(([, signal]) => signal)
   // uv_spawn returns when the child has executed the file, or failed to.
-  if (child.pid === undefined) throw new Error(`${file} does not run`)
-  const isAlive = () => child.exitCode === null && child.signalCode === null
-  return {
-    pid: child.pid,
-    child,
-    ended,
-    isAlive,
-    [Symbol.dispose]: () => {
-      if (isAlive()) child.kill('SIGKILL')
-    },
-  }
+  return targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
 }
 
 /** Starts a process whose child is a zombie, as it does not reap it. */

@@ -9,15 +9,10 @@ export interface Target extends Disposable {
   isAlive: () => boolean
 }
 
-/** Starts a process for a test to kill and resolves when it runs. It is killed at the end of the scope at the latest. */
-export const startTarget = async (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> => {
-  const child = spawn(process.execPath, ['-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], {
-    ...options,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+/** The target that a child is; throws where it does not run. */
+export const targetOf = (child: ChildProcess): Target => {
   const ended = once(child, 'exit').then(([, signal]) => signal)
-  await once(child.stdout, 'data')
-  if (child.pid === undefined) throw new Error('The target has no PID')
+  if (child.pid === undefined) throw new Error('The target does not run')
   const isAlive = () => child.exitCode === null && child.signalCode === null
   return {
     pid: child.pid,
@@ -28,6 +23,17 @@ export const startTarget = async (script = '', options: { uid?: number; gid?: nu
       if (isAlive()) child.kill('SIGKILL')
     },
   }
+}
+
+/** Starts a process for a test to kill and resolves when it runs. It is killed at the end of the scope at the latest. */
+export const startTarget = async (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> => {
+  const child = spawn(process.execPath, ['-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], {
+    ...options,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const target = targetOf(child)
+  await once(child.stdout, 'data')
+  return target
 }
 
 /** A PID that was a process's a moment ago and that has been reaped. */
