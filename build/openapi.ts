@@ -71,17 +71,13 @@ const digitsUpTo = (maximum: number) => {
   return `0*(?:[1-9][0-9]{0,${digits.length - 2}}|${[...below, maximum].join('|')})`
 }
 
-/** The schema that validates, and what its transforms demand beyond it. */
+/** The schema that validates. Of the PID it tells what a string becomes, and not which strings there may be. */
 const requestSchema = () => {
-  const { $schema: _, ...schema } = toJSONSchema(killRequest, {
-    io: 'input',
-    override: ({ jsonSchema }) => {
-      // The number that the string becomes has bounds too; so its pattern takes them in.
-      jsonSchema.pattern &&= jsonSchema.pattern.replace('[0-9]+', () => digitsUpTo(Number.MAX_SAFE_INTEGER))
-    },
-  })
+  const { $schema: _, properties: { pid, ...others } = {}, ...schema } = toJSONSchema(killRequest, { io: 'input' })
+  const digits = { type: 'string', pattern: `^\\s*${digitsUpTo(Number.MAX_SAFE_INTEGER)}\\s*$` }
+  const fields: Schema = { pid: { anyOf: [pid, digits] }, ...others }
   const properties = Object.fromEntries(
-    Object.entries(FIELDS).map(([name, texts]) => [name, { ...Object(schema.properties?.[name]), ...texts }]),
+    Object.entries(FIELDS).map(([name, texts]) => [name, { ...Object(fields[name]), ...texts }]),
   )
   return { ...schema, properties, description: 'Unknown fields are ignored.' }
 }
