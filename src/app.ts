@@ -1,5 +1,5 @@
 import { zValidator } from '@hono/zod-validator'
-import { type Context, Hono } from 'hono'
+import { type Context, type Env, Hono, type Input, type MiddlewareHandler } from 'hono'
 import type { ZodSafeParseResult } from 'zod'
 import type * as z from 'zod/v4/core'
 import { answers } from './answers.ts'
@@ -65,6 +65,15 @@ export const createApp = ({
     return answers.failed.send(c)
   }
 
+  // A record that fails changes no answer: by then the signal is out.
+  const record = (attempt: Attempt, c: Context) => {
+    try {
+      onAttempt?.(attempt, c)
+    } catch (cause) {
+      onError(cause, c)
+    }
+  }
+
   const terminate = (pid: number, conditions: Partial<Conditions>, c: Context) => {
     if (pid > MAX_PID) return { code: 'ESRCH' } satisfies Outcome
     const { startedBefore, waitMs } = conditions
@@ -74,42 +83,54 @@ export const createApp = ({
     return signaller.terminateWith(pid, { startedBefore, waitMs, stopWaiting })
   }
 
+  // Not the app's onError, for which Hono would wrap every handler of a mounted app.
+  const orBadPid =
+    <E extends Env, P extends string, I extends Input, R extends Response>(
+      validate: MiddlewareHandler<E, P, I, R>,
+    ): MiddlewareHandler<E, P, I, R | ReturnType<typeof fail> | ReturnType<(typeof answers)['bad pid']['send']>> =>
+    async (c, next) => {
+      try {
+        return await validate(c, next)
+      } catch (error) {
+        // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
+        return error instanceof Error && 'getResponse' in error ? answers['bad pid'].send(c) : fail(error, c)
+      }
+    }
+
   const app = new Hono().post(
     KILL_PATH,
     limitBody,
-    zValidator(
-      'json',
-      killRequest,
-      (result, c) => {
-        if (result.success) return
-        onAttempt?.({ pid: Object(result.data).pid }, c)
-        // Issues come in the order of the schema's fields; a body that is no object has no path and is named by the first.
-        const field = result.error.issues[0]?.path?.[0]
-        return field === 'startedBefore' || field === 'waitMs'
-          ? answers[`bad ${field}`].send(c)
-          : answers['bad pid'].send(c)
-      },
-      { validationFunction },
+    orBadPid(
+      zValidator(
+        'json',
+        killRequest,
+        (result, c) => {
+          if (result.success) return
+          record({ pid: Object(result.data).pid }, c)
+          // Issues come in the order of the schema's fields; a body that is no object has no path and is named by the first.
+          const field = result.error.issues[0]?.path?.[0]
+          return field === 'startedBefore' || field === 'waitMs'
+            ? answers[`bad ${field}`].send(c)
+            : answers['bad pid'].send(c)
+        },
+        { validationFunction },
+      ),
     ),
     async (c) => {
       const { pid, ...conditions } = c.req.valid('json')
       try {
         const outcome = await terminate(pid, conditions, c)
         const answer = answers[outcome.code].send(c)
-        onAttempt?.({ pid, outcome }, c)
+        record({ pid, outcome }, c)
         return answer
       } catch (cause) {
-        onAttempt?.({ pid }, c)
+        record({ pid }, c)
         return fail(cause, c)
       }
     },
   )
   // Not in the chain, where `all` would widen the client's types; reached only by what is not a POST.
   app.all(KILL_PATH, (c) => answers['bad method'].send(c))
-  // Hono's validator throws an HTTPException for a body that is not JSON; a client that leaves ends the body early.
-  app.onError((error, c) =>
-    'getResponse' in error || c.req.raw.signal.aborted ? answers['bad pid'].send(c) : fail(error, c),
-  )
   return app
 }
 
