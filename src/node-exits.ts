@@ -1,4 +1,4 @@
-import { look, type ProcessLook } from './node-proc.ts'
+import type { ProcessLook } from './node-proc.ts'
 
 /** Which process, not only which PID: a successor with the same number is another one. */
 export interface ProcessIdentity extends Pick<ProcessLook, 'startTicks'> {
@@ -19,24 +19,24 @@ const LOOKS_MS = 2
 /** A tick is followed by a pause of so many times its own length: less than a tenth of a core, however many wait. */
 const PAUSE = 12
 
-const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
-  try {
-    const now = look(pid)
-    return !now || now.terminated || now.startTicks !== startTicks
-  } catch {
-    // No file descriptor to look with, say: not known to have exited.
-    return false
-  }
-}
-
 /** Waits for processes that are not our children, for which there is no event: one timer, however many wait. */
-export const exitWatch = () => {
+export const exitWatch = (look: (pid: number) => ProcessLook | undefined) => {
   const waits = new Set<Wait>()
   // One listener a signal, however many waits it stops: adding the thousandth to one signal is slow, and so is asking
   // thousands of signals at every tick.
   const stoppedBy = new WeakMap<AbortSignal, Set<Wait>>()
   let turn = waits.values()
   let ticking = false
+
+  const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
+    try {
+      const now = look(pid)
+      return !now || now.terminated || now.startTicks !== startTicks
+    } catch {
+      // No file descriptor to look with, say: not known to have exited.
+      return false
+    }
+  }
 
   const end = (wait: Wait, exited: boolean) => {
     waits.delete(wait)

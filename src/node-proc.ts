@@ -3,9 +3,9 @@ import process from 'node:process'
 
 /** What one read of `/proc/PID/stat` tells of a process (proc_pid_stat(5)). */
 export interface ProcessLook {
-  /** The name, as the process chose it. */
-  readonly command: string
-  /** It has terminated; its parent has not reaped it yet. */
+  /** The name, as the process chose it; undefined where it is gone. */
+  readonly command: string | undefined
+  /** It has terminated, whether or not its parent has reaped it yet. */
   readonly terminated: boolean
   /** The number names a thread of a process, not a process. */
   readonly thread: boolean
@@ -50,27 +50,52 @@ const parse = (stat: string): ProcessLook => {
 /** The code of a system error, or undefined for anything else. */
 export const errorCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined)
 
-const GONE_OR_HIDDEN: readonly unknown[] = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM']
-
-/** Looks at a process; undefined where there is none, or /proc hides it. Throws when it cannot tell (EMFILE, say). */
-export const look = (pid: number): ProcessLook | undefined => {
-  try {
-    return parse(read(`/proc/${pid}/stat`))
-  } catch (error) {
-    if (GONE_OR_HIDDEN.includes(errorCode(error))) return undefined
-    throw error
-  }
-}
-
 /**
  * Whether /proc shows this process under its own PID. It does not on other systems, where it is not mounted, where it
  * belongs to another PID namespace, and where a runtime's permissions keep it closed.
  */
-export const procIsOurs = () => {
+const procIsOurs = () => {
   try {
     return read('/proc/self/stat').startsWith(`${process.pid} `)
   } catch {
     return false
+  }
+}
+
+/** Whether it shows everybody's processes (proc_pid_mountinfo(5) names `hidepid` where it is mounted with that). */
+const procHidesNothing = () => {
+  try {
+    const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
+    return / \/proc .* - proc /.test(mounts) && !/ \/proc .* - proc .*\bhidepid=/.test(mounts)
+  } catch {
+    return false
+  }
+}
+
+const GONE: ProcessLook = {
+  command: undefined,
+  terminated: true,
+  thread: false,
+  kernelThread: false,
+  startTicks: Number.NaN,
+}
+
+/**
+ * The look at a process, or undefined where there is no /proc of our own to look at. It returns undefined where /proc
+ * may hide the process, and throws when it cannot tell (EMFILE, say).
+ */
+export const procLook = () => {
+  if (!procIsOurs()) return undefined
+  const absent = procHidesNothing() ? GONE : undefined
+  return (pid: number): ProcessLook | undefined => {
+    try {
+      return parse(read(`/proc/${pid}/stat`))
+    } catch (error) {
+      const code = errorCode(error)
+      if (code === 'ENOENT' || code === 'ESRCH') return absent
+      if (code === 'EACCES' || code === 'EPERM') return undefined
+      throw error
+    }
   }
 }
 

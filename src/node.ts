@@ -1,6 +1,6 @@
 import process from 'node:process'
 import { exitWatch } from './node-exits.ts'
-import { errorCode, latestStart, look, procIsOurs } from './node-proc.ts'
+import { errorCode, latestStart, procLook } from './node-proc.ts'
 import { type Conditions, MAX_PID, type Outcome, type OutcomeCode, type Signaller } from './signaller.ts'
 
 export { lineLog } from './node-log.ts'
@@ -28,8 +28,8 @@ const sendSignal = (pid: number, signal: 'SIGTERM' | 0, command?: string): Outco
  * Sends SIGTERM with `process.kill`, on Node, Bun and Deno (`--allow-run`).
  *
  * On Linux it looks at `/proc/PID/stat` right before: what has terminated but is not reaped, and a thread's id, are
- * `ESRCH`; a kernel thread is `EPERM`, as PID 1, this process and the protected ones are everywhere. Where /proc does
- * not show a process, kill(2) alone decides. Only with a /proc of its own (on Deno: `--allow-all`) has it
+ * `ESRCH`; a kernel thread is `EPERM`, as PID 1, this process and the protected ones are everywhere. Where /proc may
+ * hide a process (`hidepid`, asked once), kill(2) alone decides. Only with a /proc of its own (on Deno: `--allow-all`) has it
  * `terminateWith`.
  *
  * @returns a signaller; `terminate` throws a RangeError for what is not an integer from 1 to 2147483647, and whatever
@@ -41,15 +41,14 @@ const sendSignal = (pid: number, signal: 'SIGTERM' | 0, command?: string): Outco
  * ```
  */
 export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}): Signaller => {
-  const procVisible = procIsOurs()
-  const exits = exitWatch()
+  const look = procLook()
   const protectedPids = new Set([1, process.pid, ...protect])
 
   /** Looks at the process, where there is a /proc to look at, and says what forbids to signal it, if anything. */
   const examine = (pid: number) => {
     // The app has checked it; whoever else calls this gets an error rather than kill(2)'s process groups.
     if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError(`Not a PID: ${pid}`)
-    const seen = procVisible ? look(pid) : undefined
+    const seen = look?.(pid)
     const refused: OutcomeCode | undefined =
       protectedPids.has(pid) || seen?.kernelThread ? 'EPERM' : seen?.terminated || seen?.thread ? 'ESRCH' : undefined
     return { seen, refused: refused && { code: refused, command: seen?.command } }
@@ -59,6 +58,9 @@ export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}): Sign
     const { seen, refused } = examine(pid)
     return refused ?? sendSignal(pid, 'SIGTERM', seen?.command)
   }
+
+  if (!look) return { terminate }
+  const exits = exitWatch(look)
 
   const terminateWith = async (pid: number, { startedBefore, waitMs, stopWaiting }: Conditions): Promise<Outcome> => {
     const { seen, refused } = examine(pid)
@@ -77,5 +79,5 @@ export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}): Sign
     return { code: exited ? 'exited' : 'running', command }
   }
 
-  return procVisible ? { terminate, terminateWith } : { terminate }
+  return { terminate, terminateWith }
 }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../src/node.ts'
-import { latestStart, look } from '../src/node-proc.ts'
+import { latestStart, procLook } from '../src/node-proc.ts'
 import type { Conditions, OutcomeCode } from '../src/signaller.ts'
 import { fakeFiles } from './support/fake-proc.ts'
 import { emptyFolder } from './support/folder.ts'
@@ -28,8 +28,23 @@ const terminateWith = (pid: number, conditions: Partial<Conditions>, { terminate
   return terminateWith(pid, { stopWaiting: [], ...conditions })
 }
 
-/** How a /proc says that there is no such process, or none to be seen. */
-const HIDDEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM']
+const look = procLook() ?? (() => undefined)
+
+/** How a /proc says that there is no such process. */
+const ABSENT = ['ENOENT', 'ESRCH']
+/** How it says that this one is not for us to see. */
+const CLOSED = ['EACCES', 'EPERM']
+
+const MOUNT = '22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw'
+const OTHER_MOUNT = '29 22 0:26 / /proc/sys/fs/binfmt_misc rw,relatime shared:13 - autofs systemd-1 rw'
+/** What says that /proc may hide processes, or does not say that it shows them all. */
+const HIDING: [what: string, mountinfo: { text: string } | { error: string }][] = [
+  ['mounted with hidepid', { text: `${MOUNT},hidepid=invisible\n${OTHER_MOUNT}\n` }],
+  ['mounted with hidepid and a group', { text: `${OTHER_MOUNT}\n${MOUNT},gid=27,hidepid=2\n` }],
+  ['mounted with hidepid over one without', { text: `${MOUNT}\n${MOUNT},hidepid=4\n` }],
+  ['of which the mounts say nothing', { text: `${OTHER_MOUNT}\n` }],
+  ['of which the mounts are not told', { error: 'EACCES' }],
+]
 
 const future = () => new Date(Date.now() + 60_000)
 
@@ -82,7 +97,8 @@ describe('a process', () => {
   })
 
   test('whose signal fails in an unexpected way is an exception, the very one', async () => {
-    const pid = await reapedPid()
+    using target = startSleeper()
+    const { pid } = target
     const hopeless = systemError('EINVAL')
     for (const thrown of [hopeless, 'no Error', undefined]) {
       vi.spyOn(process, 'kill').mockImplementation(() => {
@@ -96,7 +112,8 @@ describe('a process', () => {
         }
       })
       expect(caught).toEqual({ error: thrown })
-      await expect(terminateWith(process.ppid, { startedBefore: future() })).rejects.toBe(thrown)
+      await expect(terminateWith(pid, { startedBefore: future() })).rejects.toBe(thrown)
+      vi.restoreAllMocks()
     }
   })
 })
@@ -112,7 +129,8 @@ describe('what is not a PID', () => {
     },
   )
 
-  test('is one up to 2147483647', () => {
+  test('is one up to 2147483647', async () => {
+    using _ = await fakeFiles({ [`/proc/${2 ** 31 - 1}/stat`]: { error: 'EACCES' } })
     vi.spyOn(process, 'kill').mockImplementation(() => {
       throw systemError('ESRCH')
     })
@@ -349,30 +367,64 @@ describe.runIf(isLinux)('the latest start', () => {
   })
 })
 
-describe.runIf(isLinux)('where /proc hides a process', () => {
-  test.each(HIDDEN)('with %s, kill(2) decides, and conditions fail closed', async (error) => {
-    using target = startSleeper()
-    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error } })
-    const kill = vi.spyOn(process, 'kill')
-    const conditions = { startedBefore: future(), waitMs: 0 }
-    expect(await terminateWith(target.pid, conditions)).toEqual({ code: 'no startedBefore' })
-    expect(await terminateWith(target.pid, { startedBefore: future() })).toEqual({ code: 'no startedBefore' })
-    expect(await terminateWith(target.pid, { waitMs: 0 })).toEqual({ code: 'no waitMs' })
-    // Asked, not signalled.
-    expect(new Set(kill.mock.calls.map(([, signal]) => signal))).toEqual(new Set([0]))
-    expect(terminate(target.pid)).toEqual({ code: 'sent', command: undefined })
-    expect(await target.ended).toBe('SIGTERM')
-  })
+const hiddenBy: [error: string, what: string, mountinfo: { text: string } | { error: string }][] = [
+  ...CLOSED.map((error): (typeof hiddenBy)[number] => [error, 'that hides nothing', { text: MOUNT }]),
+  ...[...ABSENT, ...CLOSED].flatMap((error) => HIDING.map((hiding): (typeof hiddenBy)[number] => [error, ...hiding])),
+]
+
+describe.runIf(isLinux)('where /proc may hide a process', () => {
+  test.each(hiddenBy)(
+    'with %s of a /proc %s, kill(2) decides, and conditions fail closed',
+    async (error, _, mounts) => {
+      using target = startSleeper()
+      using __ = await fakeFiles({ '/proc/self/mountinfo': mounts, [`/proc/${target.pid}/stat`]: { error } })
+      const signaller = nodeSignaller()
+      const kill = vi.spyOn(process, 'kill')
+      const conditions = { startedBefore: future(), waitMs: 0 }
+      expect(await terminateWith(target.pid, conditions, signaller)).toEqual({ code: 'no startedBefore' })
+      expect(await terminateWith(target.pid, { startedBefore: future() }, signaller)).toEqual({
+        code: 'no startedBefore',
+      })
+      expect(await terminateWith(target.pid, { waitMs: 0 }, signaller)).toEqual({ code: 'no waitMs' })
+      // Asked, not signalled.
+      expect(new Set(kill.mock.calls.map(([, signal]) => signal))).toEqual(new Set([0]))
+      expect(signaller.terminate(target.pid)).toEqual({ code: 'sent', command: undefined })
+      expect(await target.ended).toBe('SIGTERM')
+    },
+  )
 })
 
 describe.runIf(isLinux && isRoot)("where /proc hides another user's process", () => {
-  test.each(HIDDEN)('with %s, it is EPERM under every condition', async (error) => {
+  test.each(hiddenBy)('with %s of a /proc %s, it is EPERM under every condition', async (error, _, mounts) => {
     using target = startSleeper(SOMEBODY)
-    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error } })
-    expect(asNobody(() => terminate(target.pid))).toEqual({ code: 'EPERM' })
-    expect(await asNobody(() => terminateWith(target.pid, { startedBefore: future() }))).toEqual({ code: 'EPERM' })
-    expect(await asNobody(() => terminateWith(target.pid, { waitMs: 60_000 }))).toEqual({ code: 'EPERM' })
+    using __ = await fakeFiles({ '/proc/self/mountinfo': mounts, [`/proc/${target.pid}/stat`]: { error } })
+    const signaller = nodeSignaller()
+    expect(asNobody(() => signaller.terminate(target.pid))).toEqual({ code: 'EPERM' })
+    for (const conditions of [{ startedBefore: future() }, { waitMs: 60_000 }])
+      expect(await asNobody(() => terminateWith(target.pid, conditions, signaller))).toEqual({ code: 'EPERM' })
     expect(target.isAlive()).toBe(true)
+  })
+})
+
+describe.runIf(isLinux)('where /proc hides nothing', () => {
+  test.each(ABSENT)('what it does not show (%s) is gone: no signal, not even 0', async (error) => {
+    using target = startSleeper()
+    using _ = await fakeFiles({
+      '/proc/self/mountinfo': { text: `${OTHER_MOUNT}\n${MOUNT}\n` },
+      [`/proc/${target.pid}/stat`]: { error },
+    })
+    const signaller = nodeSignaller()
+    const kill = disarmKill()
+    expect(signaller.terminate(target.pid)).toEqual({ code: 'ESRCH' })
+    for (const conditions of [{ startedBefore: future() }, { waitMs: 0 }])
+      expect(await terminateWith(target.pid, conditions, signaller)).toEqual({ code: 'ESRCH' })
+    expect(kill).not.toHaveBeenCalled()
+  })
+
+  test('is so here', async () => {
+    const kill = disarmKill()
+    expect(terminate(await reapedPid())).toEqual({ code: 'ESRCH' })
+    expect(kill).not.toHaveBeenCalled()
   })
 })
 
