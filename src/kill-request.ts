@@ -1,9 +1,11 @@
 import * as z from 'zod/mini'
 
-const digits = /^\s*[0-9]+\s*$/
-// A transform and not a union of two schemas, which would cost a bad request as much as all the rest of its way.
-const fromDigits = z.transform((pid: number | string) =>
-  typeof pid === 'string' && digits.test(pid) ? Number(pid) : pid,
+/**
+ * The number that decimal digits are, white space around them allowed; anything else stays what it is. (A union of
+ * schemas would say the same and cost a bad request as much as all the rest of its way.)
+ */
+export const fromDigits = z.transform((value: number | string) =>
+  typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value) ? Number(value) : value,
 )
 
 /** The body of a request. Unknown fields are ignored. */

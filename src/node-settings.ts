@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs'
-import { isIPv4 } from 'node:net'
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { TOKEN_PATTERN } from './guards.ts'
+import { fromDigits } from './kill-request.ts'
 import { errorCode } from './node-proc.ts'
 import { MAX_PID } from './signaller.ts'
 
@@ -12,26 +12,11 @@ export class SettingsError extends Error {}
 export const OPEN_TO_LOCAL_USERS = 'Every local user can now kill any process: set a token, or use --socket.'
 
 const text = z.string().check(z.minLength(1))
-const integer = (min: number, max: number) =>
-  z.pipe(
-    z.pipe(z.string().check(z.regex(/^[0-9]+$/)), z.transform(Number)),
-    z.int().check(z.minimum(min), z.maximum(max)),
-  )
-const list = <Item extends z.ZodMiniType<unknown, string>>(item: Item) =>
-  z.optional(
-    z.pipe(
-      z.pipe(
-        z.union([z.string(), z.array(z.string())]),
-        z.transform((values: string | string[]) =>
-          [values]
-            .flat()
-            .join()
-            .split(/\s*,\s*/),
-        ),
-      ),
-      z.array(item),
-    ),
-  )
+const integer = (min: number, max: number) => z.pipe(fromDigits, z.int().check(z.minimum(min), z.maximum(max)))
+/** Values that come one by one, with commas between them, or both. */
+const split = z.transform((values: string | string[]): (string | number)[] => String(values).split(/\s*,\s*/))
+const list = <Item extends z.ZodMiniType<unknown, string | number>>(item: Item) =>
+  z.optional(z.pipe(split, z.array(item)))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 
 const schema = z.object({
@@ -96,10 +81,10 @@ const readTokenFile = (file: string, warn: (text: string) => void) => {
   }
 }
 
-/** A host as it stands in a URL. (Only IPv6 has colons; isIPv6 would compile a huge pattern at each start.) */
+/** A host as it stands in a URL. (Only IPv6 has colons; isIPv6 and isIPv4 would compile huge patterns at each start.) */
 export const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host)
 
-const isLoopback = (host: string) => host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
+const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
 
 /**
  * The settings of the server, from the command line and the environment; the former wins.

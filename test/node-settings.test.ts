@@ -42,6 +42,7 @@ describe('each setting', () => {
     ['port', 'PORT', '8080', 'port', 8080],
     ['port', 'PORT', '0', 'port', 0],
     ['port', 'PORT', '65535', 'port', 65_535],
+    ['port', 'PORT', ' 80\t', 'port', 80],
     ['socket', 'PSYS_KILL_SOCKET', '/run/kill.sock', 'socket', '/run/kill.sock'],
     [
       'allow-origin',
@@ -94,7 +95,7 @@ test.each(['--version', '-v'])('%s asks for the version, whatever the rest', (fl
 describe('a wrong value', () => {
   const wrong: [option: string, variable: string, values: string[]][] = [
     ['host', 'PSYS_KILL_HOST', ['']],
-    ['port', 'PORT', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', ' 80', '٨٠', 'NaN']],
+    ['port', 'PORT', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', '٨٠', 'NaN']],
     ['socket', 'PSYS_KILL_SOCKET', ['']],
     ['token-file', 'PSYS_KILL_TOKEN_FILE', ['']],
     [
