@@ -1,4 +1,4 @@
-// Makes build/dist/: the single file psys-kill.mjs with its source map, openapi.json, and lib/, which people import.
+// Makes build/dist/: the single file psys-kill.cjs with its source map, openapi.json, and lib/, which people import.
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { build } from 'esbuild'
@@ -22,7 +22,7 @@ const licences = (files) => {
 
 rmSync('build/dist', { recursive: true, force: true })
 
-const singleFile = 'build/dist/psys-kill.mjs'
+const singleFile = 'build/dist/psys-kill.cjs'
 const { metafile } = await build({
   entryPoints: ['src/main.ts'],
   outfile: singleFile,
@@ -30,7 +30,8 @@ const { metafile } = await build({
   minify: true,
   platform: 'node',
   target: 'node20',
-  format: 'esm',
+  // Node starts it some 10 ms sooner than an ES module.
+  format: 'cjs',
   sourcemap: true,
   banner: { js: '#!/usr/bin/env node' },
   metafile: true,

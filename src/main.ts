@@ -90,13 +90,15 @@ const serve = async (settings: Settings) => {
   log.write(JSON.stringify({ time: new Date().toISOString(), message: `listening on ${place}` }))
 }
 
-try {
+const main = async () => {
   const settings = readSettings(process.argv.slice(2), process.env, warn)
   if (settings === 'help') process.stdout.write(HELP)
   else if (settings === 'version') process.stdout.write(`${packageJson.version}\n`)
   else await serve(settings)
-} catch (error) {
+}
+
+main().catch((error: unknown) => {
   if (!(error instanceof SettingsError)) throw error
   warn(error.message)
   process.exitCode = 1
-}
+})

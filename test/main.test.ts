@@ -17,15 +17,15 @@ const health = async (url: string) => (await fetch(`${url}/healthz`)).status
 describe.concurrent('starting', () => {
   test('the file alone in an empty folder serves, kills, and leaves nothing behind', async () => {
     using folder = emptyFolder()
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.mjs'))
-    await using server = await startServer({ command: [process.execPath, 'psys-kill.mjs'], cwd: folder.path })
+    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
+    await using server = await startServer({ command: [process.execPath, 'psys-kill.cjs'], cwd: folder.path })
     using target = await startTarget()
     expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
     expect(await target.ended).toBe('SIGTERM')
     expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404 })
     expect(await server.kill({ pid: '1e3' })).toMatchObject({ status: 400 })
     expect(await server.stop()).toBe(0)
-    expect(readdirSync(folder.path)).toEqual(['psys-kill.mjs'])
+    expect(readdirSync(folder.path)).toEqual(['psys-kill.cjs'])
   })
 
   test('says in one line where it listens: a free port of 127.0.0.1 for port 0', async () => {

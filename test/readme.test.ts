@@ -38,7 +38,7 @@ let tokenServer: RunningServer
 beforeAll(async () => {
   openServer = await startServer()
   tokenServer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
-  symlinkSync(BUILT_FILE, folder.file('psys-kill.mjs'))
+  symlinkSync(BUILT_FILE, folder.file('psys-kill.cjs'))
   mkdirSync(folder.file('node_modules'))
   symlinkSync(ROOT, folder.file('node_modules/psys-kill'))
   for (const name of ['hono', '@hono', '@types', 'undici-types'])
@@ -66,7 +66,7 @@ const namesToken = ({ text }: Block) => /\bTOKEN\b/.test(text)
 const localized = async (block: Block) => {
   const { port } = new URL((namesToken(block) ? tokenServer : openServer).url)
   const own = await freePort()
-  const serves = /psys-kill\.mjs|port: /.test(block.text)
+  const serves = /psys-kill\.cjs|port: /.test(block.text)
   const text = block.text
     .replace(/(--port |\bport: )\d+/g, `$1${own}`)
     .replace(/\/\/[\w.]+:3000\b/g, `//127.0.0.1:${port}`)

@@ -311,9 +311,9 @@ describe('the token', () => {
   test.skipIf(!isRoot)('in a file that the server may not read is one as well', async () => {
     using folder = emptyFolder()
     chmodSync(folder.path, 0o755)
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.mjs'))
+    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
     writeFileSync(folder.file('token'), TOKEN, { mode: 0o600 })
-    const command = [process.execPath, folder.file('psys-kill.mjs')]
+    const command = [process.execPath, folder.file('psys-kill.cjs')]
     const started = startServer({
       command,
       args: ['--port', '0', '--token-file', folder.file('token')],
@@ -333,9 +333,9 @@ describe.skipIf(!isRoot)('a server that may kill what others run', () => {
   afterAll(() => folder[Symbol.dispose]())
   beforeAll(() => {
     chmodSync(folder.path, 0o755)
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.mjs'))
+    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
   })
-  const command = [process.execPath, folder.file('psys-kill.mjs')]
+  const command = [process.execPath, folder.file('psys-kill.cjs')]
 
   test('warns on TCP without a token, when it listens', async () => {
     await using server = await startServer({ command })

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { startChild, stopChild } from './children.mjs'
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
-export const BUILT_FILE = here('../../build/dist/psys-kill.mjs')
+export const BUILT_FILE = here('../../build/dist/psys-kill.cjs')
 
 const TOKEN = 'a-token-for-the-benchmark'
 const PATH = '/api/connections/kill'

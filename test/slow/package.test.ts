@@ -178,7 +178,7 @@ describe('the tarball', () => {
     console.log(`${packed.filename}: ${size} bytes, ${unpackedSize} unpacked, ${files.length} files\n${list}`)
     const paths = new Set(files.map(({ path }) => path))
     const modules = [...paths].flatMap((path) => /^build\/dist\/lib\/([a-z-]+)\.js$/.exec(path)?.[1] ?? [])
-    const expected = ['LICENSE', 'README.md', 'package.json', 'build/dist/openapi.json', 'build/dist/psys-kill.mjs']
+    const expected = ['LICENSE', 'README.md', 'package.json', 'build/dist/openapi.json', 'build/dist/psys-kill.cjs']
     const lib = modules.flatMap((name) => ['js', 'js.map', 'd.ts'].map((type) => `build/dist/lib/${name}.${type}`))
     expect(paths).toEqual(new Set([...expected, ...lib]))
     expect(modules).toEqual(expect.arrayContaining(['index', 'node', 'server']))

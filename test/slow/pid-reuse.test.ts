@@ -25,8 +25,8 @@ const startInside = ({ enter }: Namespace, as: readonly string[] = [], file = BU
 const publicFile = () => {
   const folder = emptyFolder()
   chmodSync(folder.path, 0o755)
-  copyFileSync(BUILT_FILE, folder.file('psys-kill.mjs'))
-  return { path: folder.file('psys-kill.mjs'), [Symbol.dispose]: folder[Symbol.dispose] }
+  copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
+  return { path: folder.file('psys-kill.cjs'), [Symbol.dispose]: folder[Symbol.dispose] }
 }
 
 /** A time that every start from now on is after, and every one until now, with all that readings cut off, before. */

@@ -51,7 +51,7 @@ describe('the unit', () => {
     expect(values('DynamicUser')).toEqual(['yes'])
     expect(values('LoadCredential')).toEqual(['token:/etc/psys-kill.token'])
     expect(values('ExecStart')).toEqual([
-      expect.stringMatching(/^node \/\S+\/psys-kill\.mjs --token-file \$\{CREDENTIALS_DIRECTORY\}\/token$/),
+      expect.stringMatching(/^node \/\S+\/psys-kill\.cjs --token-file \$\{CREDENTIALS_DIRECTORY\}\/token$/),
     ])
   })
 })
@@ -87,7 +87,7 @@ describe.skipIf(!mayRestrict)(`under its restrictions${unless(mayRestrict, 'root
   /** Does by hand what systemd does: the user, its capability, a read-only file system, the credential. */
   const startRestricted = async (folder: ReturnType<typeof emptyFolder>, ...wrapper: string[]) => {
     chmodSync(folder.path, 0o755)
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.mjs'))
+    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
     mkdirSync(folder.file('credentials'), { mode: 0o700 })
     writeFileSync(folder.file('credentials/token'), `${TOKEN}\n`, { mode: 0o400 })
     for (const name of ['credentials', 'credentials/token']) chownSync(folder.file(name), USER, USER)
@@ -101,7 +101,7 @@ describe.skipIf(!mayRestrict)(`under its restrictions${unless(mayRestrict, 'root
         ...['setpriv', `--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--no-new-privs'],
         ...['--bounding-set=-all,+kill', '--inh-caps=-all,+kill', '--ambient-caps=-all,+kill'],
         ...wrapper,
-        ...[process.execPath, folder.file('psys-kill.mjs')],
+        ...[process.execPath, folder.file('psys-kill.cjs')],
       ],
       args: [...args, '--port', '0'],
     })

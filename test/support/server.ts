@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
-export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.mjs', import.meta.url))
+export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.cjs', import.meta.url))
 
 export interface StartOptions {
   /** The command that starts a server. Default: this Node with the built file. */
