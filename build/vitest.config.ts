@@ -16,6 +16,8 @@ export default defineConfig({
         test: {
           name: 'fast',
           include: ['test/*.test.ts'],
+          // By default one core stays idle, and most of these tests wait for another process.
+          maxWorkers: 2,
           testTimeout: 20_000,
           hookTimeout: 20_000,
         },

@@ -375,6 +375,7 @@ test('a hundred bad bodies get the answer of the table, signal nothing, and leav
   expect(server.records.filter(({ outcome }) => outcome !== 'refused')).toEqual([])
   expect(await server.kill(valid)).toMatchObject({ status: 200 })
   expect(await canary.ended).toBe('SIGTERM')
+  await server.record(({ outcome }) => outcome === 'sent')
   expect(server.records).toHaveLength(invalid.length + large.length + 1)
 })
 

@@ -273,6 +273,7 @@ describe('a service that embeds it', () => {
     await post(service.url, { pid: 1 })
     await post(`${service.url}/logged`, { pid: 1 })
     expect(await get('/attempts')).toEqual([200, expect.stringMatching(/^\[{"pid":1,"outcome":{"code":"EPERM".*}\]$/)])
+    await service.record(({ pid }) => pid === 1)
     expect(service.records).toMatchObject([{ pid: 1, outcome: 'EPERM', status: 403 }])
   })
 

@@ -8,14 +8,14 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { answers, refusals } from '../src/answers.ts'
-import { HELP } from '../src/node-settings.ts'
-import { emptyFolder } from './support/folder.ts'
-import { type Block, blocksOf, fragmentsOf, linksOf } from './support/markdown.ts'
-import { assertDocumented, isDocumentedRequest } from './support/openapi.ts'
-import { KILL } from './support/post.ts'
-import { BUILT_FILE, type RunningServer, startServer } from './support/server.ts'
-import { startTarget } from './support/target.ts'
+import { answers, refusals } from '../../src/answers.ts'
+import { HELP } from '../../src/node-settings.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { type Block, blocksOf, fragmentsOf, linksOf } from '../support/markdown.ts'
+import { assertDocumented, isDocumentedRequest } from '../support/openapi.ts'
+import { KILL } from '../support/post.ts'
+import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
+import { startTarget } from '../support/target.ts'
 
 // Each code block is run, in order; a comment directly above it says what else is to be done:
 //   <!-- test: skip REASON -->  nothing
@@ -25,7 +25,7 @@ import { startTarget } from './support/target.ts'
 // the PID has to kill the process. One that serves, or exports an app, is asked to kill it. What a comment behind
 // console.log says, and one that begins with { in a shell, is what has to come out.
 
-const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TOKEN = 'the-token-of-the-server'
 const documents = ['README.md', 'wrangler-incompatible.md']
   .filter((name) => existsSync(join(ROOT, name)))
