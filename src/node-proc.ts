@@ -30,20 +30,19 @@ const read = (path: string) => {
   }
 }
 
+// Fields 2, 3, 9, 20, 22 and 38 of the man page. The name may itself have parentheses and spaces: it ends at the last one.
+const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+){15} (-?\d+)/s
+
 const parse = (stat: string): ProcessLook => {
-  // The name may itself contain parentheses and spaces: it ends at the last one.
-  const nameEnd = stat.lastIndexOf(')')
-  const fields = stat.slice(nameEnd + 2).split(' ')
-  // Numbered as in the man page, where the state is field 3.
-  const field = (number: number) => Number(fields[number - 3])
-  const state = fields[0]
+  const [, command, state, flags, threads, startTicks, exitSignal] = STAT.exec(stat) ?? []
+  if (command === undefined) throw new Error(`Not the stat of a process: ${stat}`)
   return {
-    command: stat.slice(stat.indexOf('(') + 1, nameEnd),
+    command,
     // A leader that has exited while other threads run on looks like a zombie, but its process lives.
-    terminated: (state === 'Z' || state === 'X') && field(20) <= 1,
-    kernelThread: (field(9) & PF_KTHREAD) !== 0,
-    startTicks: field(22),
-    thread: field(38) === -1,
+    terminated: (state === 'Z' || state === 'X') && Number(threads) <= 1,
+    kernelThread: (Number(flags) & PF_KTHREAD) !== 0,
+    startTicks: Number(startTicks),
+    thread: exitSignal === '-1',
   }
 }
 

@@ -254,6 +254,15 @@ describe.runIf(isLinux)('by the look at /proc', () => {
     expect(kill).not.toHaveBeenCalled()
   })
 
+  test.each(['', 'x', '1 (x) R 1 1 1'])('so is %j in place of a stat', async (text) => {
+    using target = startSleeper()
+    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { text } })
+    const signaller = nodeSignaller()
+    const kill = disarmKill()
+    expect(() => signaller.terminate(target.pid)).toThrow(`Not the stat of a process: ${text}`)
+    expect(kill).not.toHaveBeenCalled()
+  })
+
   test('a look leaves no file open', async () => {
     const pid = await reapedPid()
     const open = () => readdirSync('/proc/self/fd').length
