@@ -20,7 +20,7 @@ const LOOKS_MS = 2
 const PAUSE = 12
 
 /** Waits for processes that are not our children, for which there is no event: one timer, however many wait. */
-export const exitWatch = (look: (pid: number) => ProcessLook | undefined) => {
+export const exitWatch = (look: (pid: number) => ProcessLook | undefined, isGone: (pid: number) => boolean) => {
   const waits = new Set<Wait>()
   // One listener a signal, however many waits it stops: adding the thousandth to one signal is slow, and so is asking
   // thousands of signals at every tick.
@@ -31,7 +31,8 @@ export const exitWatch = (look: (pid: number) => ProcessLook | undefined) => {
   const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
     try {
       const now = look(pid)
-      return !now || now.terminated || now.startTicks !== startTicks
+      // Where /proc may hide processes, one can also have become hidden.
+      return now ? now.terminated || now.startTicks !== startTicks : isGone(pid)
     } catch {
       // No file descriptor to look with, say: not known to have exited.
       return false

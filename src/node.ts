@@ -60,7 +60,7 @@ export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}): Sign
   }
 
   if (!look) return { terminate }
-  const exits = exitWatch(look)
+  const exits = exitWatch(look, (pid) => sendSignal(pid, 0).code === 'ESRCH')
 
   const terminateWith = async (pid: number, { startedBefore, waitMs, stopWaiting }: Conditions): Promise<Outcome> => {
     const { seen, refused } = examine(pid)

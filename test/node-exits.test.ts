@@ -79,13 +79,13 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
     using target = await startWithoutLeader()
     skip(!target, 'neither a perl with threads nor a python3 is here')
     if (!target) return
-    expect(await exitWatch(look).wait(identify(target.pid), 100, [])).toBe(false)
+    expect(await exitWatch(look, () => false).wait(identify(target.pid), 100, [])).toBe(false)
   })
 
   test('looks once more when the time is up, after 0 ms at the soonest', async () => {
     using zombie = await startZombie()
     using target = await startTarget(IGNORES)
-    expect(await exitWatch(look).wait(identify(zombie.pid), 0, [])).toBe(true)
+    expect(await exitWatch(look, () => false).wait(identify(zombie.pid), 0, [])).toBe(true)
     const { code, ms } = await terminate(target.pid, 0)
     expect(code).toBe('running')
     expect(ms).toBeLessThan(3000)
@@ -94,7 +94,7 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
   test('takes a successor with the same PID for what it is: the one that was meant has exited', async () => {
     using successor = startSleeper()
     const { startTicks } = identify(successor.pid)
-    const wait = (startTicks: number) => exitWatch(look).wait({ pid: successor.pid, startTicks }, 100, [])
+    const wait = (startTicks: number) => exitWatch(look, () => false).wait({ pid: successor.pid, startTicks }, 100, [])
     expect(await Promise.all([wait(startTicks - 1), wait(startTicks), wait(startTicks + 1)])).toEqual([
       true,
       false,
@@ -102,11 +102,22 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
     ])
   })
 
+  test('of a process that becomes hidden meanwhile is told by signal 0', async () => {
+    using target = await startTarget(IGNORES)
+    const { terminateWith } = nodeSignaller()
+    const briefly = terminateWith?.(target.pid, { waitMs: 100, stopWaiting: [] })
+    const longer = terminateWith?.(target.pid, { waitMs: 20_000, stopWaiting: [] })
+    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EACCES' } })
+    expect(await briefly).toMatchObject({ code: 'running' })
+    target.child.kill('SIGKILL')
+    expect(await longer).toMatchObject({ code: 'exited' })
+  })
+
   test('goes on where a look fails for another reason: not known to have exited', async () => {
     using target = startSleeper()
     const identity = identify(target.pid)
     const failing = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EMFILE' } })
-    const watch = exitWatch(look)
+    const watch = exitWatch(look, () => false)
     const whole = watch.wait(identity, 5000, [])
     expect(await watch.wait(identity, 100, [])).toBe(false)
     failing[Symbol.dispose]()
@@ -146,7 +157,7 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
     const collectGarbage: () => void = runInNewContext('gc')
     using zombie = await startZombie()
     const { signal } = new AbortController()
-    const watch = exitWatch(look)
+    const watch = exitWatch(look, () => false)
     const wait = async () => {
       const stopWaiting = [signal]
       expect(await watch.wait(identify(zombie.pid), 5000, stopWaiting)).toBe(true)
@@ -162,7 +173,7 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
   test('of one does not wait for the others', async () => {
     using stays = startSleeper()
     using goes = startSleeper()
-    const watch = exitWatch(look)
+    const watch = exitWatch(look, () => false)
     const stop = new AbortController()
     const stopped = watch.wait(identify(stays.pid), 60_000, [stop.signal])
     const gone = watch.wait(identify(goes.pid), 60_000, [])
@@ -176,7 +187,7 @@ describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
   test('of a hundred answers within 50 ms of each exit at the median', async () => {
     const targets = Array.from({ length: 100 }, () => startSleeper())
     try {
-      const watch = exitWatch(look)
+      const watch = exitWatch(look, () => false)
       const latencies: number[] = []
       const ended = targets.map(async ({ pid, child }, i) => {
         const waiting = watch.wait(identify(pid), 30_000, [])
@@ -227,7 +238,7 @@ describe.runIf(process.platform === 'linux')('the timer', () => {
   /** Begins `count` waits, for PIDs from 1 on; answers come in as they are given. */
   const begin = (count: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
     const { startTicks } = identify(process.pid)
-    const watch = exitWatch(look)
+    const watch = exitWatch(look, () => false)
     const answers = new Map<number, boolean>()
     const wait = (pid: number, waitMs: number) =>
       watch.wait({ pid, startTicks }, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
