@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { chmodSync, copyFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../src/app.ts'
@@ -272,7 +273,9 @@ describe('the token', () => {
     )
     await fetch(`${server.url}${KILL_PATH}?access_token=${TOKEN}`)
     await exchange(server.url, `GET / HTTP/1.1\r\nAuthorization: ${AUTHORIZATION}\0\r\n\r\n`)
+    const allSaid = once(server.child, 'close')
     await server.stop()
+    await allSaid
     expect(server.records).toHaveLength(4)
     expect(server.stdout() + server.stderr()).not.toContain(TOKEN)
 

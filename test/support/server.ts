@@ -28,7 +28,7 @@ export interface RunningServer extends AsyncDisposable {
   record: (fits: (record: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
   /** POSTs to the kill route; a string goes out as it is. */
   kill: (body: unknown, headers?: Record<string, string>) => Promise<{ status: number; text: string; headers: Headers }>
-  /** Sends SIGTERM and resolves with the exit code, once all that it wrote is here. */
+  /** Sends SIGTERM and resolves with the exit code. */
   stop: () => Promise<number | null>
 }
 
@@ -52,7 +52,6 @@ export const startServer = async ({
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const exited = once(child, 'exit')
-  const closed = new Promise<number | null>((resolve) => child.once('close', resolve))
   let stdout = ''
   let stderr = ''
   const records: Record<string, unknown>[] = []
@@ -84,9 +83,10 @@ export const startServer = async ({
     exited.then(([code]) => reject(new Error(`The server exited with ${code}: ${stderr}`)), reject)
   })
 
-  const stop = () => {
+  const stop = async () => {
     child.kill('SIGTERM')
-    return closed
+    const [code] = await exited
+    return code
   }
   return {
     url,
