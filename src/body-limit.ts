@@ -5,7 +5,6 @@ import { answers } from './answers.ts'
 const MAX_BYTES = 4096
 
 const tooLarge = (c: Context) => answers['too large'].send(c)
-const unreadable = (c: Context) => answers['bad pid'].send(c)
 const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
 
 /**
@@ -16,6 +15,6 @@ export const limitBody = (c: Context, next: Next) => {
   const length = c.req.header('content-length')
   if (length === undefined || c.req.header('transfer-encoding'))
     // A middleware of the host service may have read it already.
-    return c.req.raw.bodyUsed ? next() : countedLimit(c, next).catch(() => unreadable(c))
+    return c.req.raw.bodyUsed ? next() : countedLimit(c, next).catch(() => answers['bad pid'].send(c))
   return Number(length) <= MAX_BYTES ? next() : tooLarge(c)
 }

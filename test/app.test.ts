@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { describe, expect, test, vi } from 'vitest'
 import { type Attempt, createApp, KILL_PATH, type Outcome } from '../src/index.ts'
+import { killRequest } from '../src/kill-request.ts'
 import { json, KILL, post, postRaw, read } from './support/post.ts'
 import { conditionalSignaller, recordingSignaller } from './support/recording-signaller.ts'
 
@@ -269,6 +270,16 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     expect(await read(post(app, { pid: 1234 }))).toEqual(FAILED)
     expect(onError.mock.calls).toEqual([[expect.any(TypeError), expect.anything()]])
     expect(onAttempt, 'one attempt is one record').toHaveBeenCalledOnce()
+  })
+
+  test('an error of the validation', async () => {
+    using run = vi.spyOn(killRequest._zod, 'run').mockReturnValue(new Promise(() => {}))
+    const onError = vi.fn()
+    const signaller = recordingSignaller()
+    expect(await read(post(createApp({ signaller, onError }), { pid: 1234 }))).toEqual(FAILED)
+    expect(run).toHaveBeenCalledOnce()
+    expect(onError.mock.calls).toEqual([[new TypeError('The schema must be synchronous'), expect.anything()]])
+    expect(signaller.pids).toEqual([])
   })
 
   test('but for one of onAttempt, as the signal is out by then', async () => {

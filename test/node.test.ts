@@ -38,7 +38,8 @@ const CLOSED = ['EACCES', 'EPERM']
 const MOUNT = '22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw'
 const OTHER_MOUNT = '29 22 0:26 / /proc/sys/fs/binfmt_misc rw,relatime shared:13 - autofs systemd-1 rw'
 /** What says that /proc may hide processes, or does not say that it shows them all. */
-const HIDING: [what: string, mountinfo: { text: string } | { error: string }][] = [
+type Hiding = [what: string, mountinfo: { text: string } | { error: string }]
+const HIDING: Hiding[] = [
   ['mounted with hidepid', { text: `${MOUNT},hidepid=invisible\n${OTHER_MOUNT}\n` }],
   ['mounted with hidepid and a group', { text: `${OTHER_MOUNT}\n${MOUNT},gid=27,hidepid=2\n` }],
   ['mounted with hidepid over one without', { text: `${MOUNT}\n${MOUNT},hidepid=4\n` }],
@@ -376,9 +377,9 @@ describe.runIf(isLinux)('the latest start', () => {
   })
 })
 
-const hiddenBy: [error: string, what: string, mountinfo: { text: string } | { error: string }][] = [
-  ...CLOSED.map((error): (typeof hiddenBy)[number] => [error, 'that hides nothing', { text: MOUNT }]),
-  ...[...ABSENT, ...CLOSED].flatMap((error) => HIDING.map((hiding): (typeof hiddenBy)[number] => [error, ...hiding])),
+const hiddenBy: [error: string, ...Hiding][] = [
+  ...CLOSED.map((error): [string, ...Hiding] => [error, 'that hides nothing', { text: MOUNT }]),
+  ...[...ABSENT, ...CLOSED].flatMap((error) => HIDING.map((hiding): [string, ...Hiding] => [error, ...hiding])),
 ]
 
 describe.runIf(isLinux)('where /proc may hide a process', () => {
