@@ -24,7 +24,7 @@ rmSync('build/dist', { recursive: true, force: true })
 
 const singleFile = 'build/dist/psys-kill.cjs'
 const { metafile } = await build({
-  entryPoints: ['src/main.ts'],
+  entryPoints: ['src/standalone/main.ts'],
   outfile: singleFile,
   bundle: true,
   minify: true,

@@ -1,7 +1,6 @@
 import { toJSONSchema } from 'zod/v4/core'
-import { answers, refusals } from '../src/answers.ts'
-import { KILL_PATH } from '../src/app.ts'
-import { killRequest } from '../src/kill-request.ts'
+import { answers, KILL_PATH, refusals } from '../src/app/answers.ts'
+import { killRequest } from '../src/app/kill-request.ts'
 
 type Answer = Pick<(typeof answers)[keyof typeof answers] | (typeof refusals)[keyof typeof refusals], 'status' | 'body'>
 type Schema = Record<string, unknown>

@@ -7,7 +7,7 @@ export default defineConfig({
     coverage: {
       include: ['src/**'],
       // The entries run in processes of their own: as the built file, and on Deno and Bun.
-      exclude: ['src/main.ts', 'src/deno-bun.ts'],
+      exclude: ['src/standalone/main.ts', 'src/standalone/deno-bun.ts'],
       reporter: ['text'],
       thresholds: { lines: 98 },
     },
@@ -15,7 +15,7 @@ export default defineConfig({
       {
         test: {
           name: 'fast',
-          include: ['test/*.test.ts'],
+          include: ['test/{app,node,server,standalone,build}/*.test.ts'],
           // By default one core stays idle, and most of these tests wait for another process.
           maxWorkers: 2,
           testTimeout: 20_000,

@@ -4,7 +4,7 @@ import { build } from 'esbuild'
 /** What each package adds to the single file, in bytes, the largest first. */
 export const bytesByPackage = async () => {
   const { metafile } = await build({
-    entryPoints: [fileURLToPath(new URL('../../src/main.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('../../src/standalone/main.ts', import.meta.url))],
     bundle: true,
     minify: true,
     platform: 'node',

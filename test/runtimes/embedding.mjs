@@ -2,7 +2,7 @@
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { createApp } from '../../build/dist/lib/index.js'
-import { nodeSignaller } from '../../build/dist/lib/node.js'
+import { nodeSignaller } from '../../build/dist/lib/node/index.js'
 
 const service = new Hono()
 service.get('/', (c) => c.text('my own page'))

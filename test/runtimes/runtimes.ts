@@ -5,8 +5,8 @@ const inFolder = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 const binary = (path: string) => inFolder(`node_modules/${path}`)
 
 /** The source, the built file and an embedding service: what a runtime is asked to run. */
-export const DENO_BUN_ENTRY = inFolder('../../src/deno-bun.ts')
-export const MAIN_SOURCE = inFolder('../../src/main.ts')
+export const DENO_BUN_ENTRY = inFolder('../../src/standalone/deno-bun.ts')
+export const MAIN_SOURCE = inFolder('../../src/standalone/main.ts')
 export const EMBEDDING = inFolder('embedding.mjs')
 
 /** The binaries that `npm ci` in this folder brings. */

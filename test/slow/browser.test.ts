@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { KILL_PATH } from '../../src/app.ts'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
 

@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { createApp, KILL_PATH } from '../../src/app.ts'
-import { nodeSignaller } from '../../src/node.ts'
+import { KILL_PATH } from '../../src/app/answers.ts'
+import { createApp } from '../../src/app/app.ts'
+import { nodeSignaller } from '../../src/node/index.ts'
 import { startCommand } from '../support/processes.ts'
 
 const WAITS = 10_000

@@ -177,12 +177,12 @@ describe('the tarball', () => {
     const list = files.map((file) => `${String(file.size).padStart(8)} ${file.path}`).join('\n')
     console.log(`${packed.filename}: ${size} bytes, ${unpackedSize} unpacked, ${files.length} files\n${list}`)
     const paths = new Set(files.map(({ path }) => path))
-    const modules = [...paths].flatMap((path) => /^build\/dist\/lib\/([a-z-]+)\.js$/.exec(path)?.[1] ?? [])
+    const modules = [...paths].flatMap((path) => /^build\/dist\/lib\/([a-z/-]+)\.js$/.exec(path)?.[1] ?? [])
     const expected = ['LICENSE', 'README.md', 'package.json', 'build/dist/openapi.json', 'build/dist/psys-kill.cjs']
     const lib = modules.flatMap((name) => ['js', 'js.map', 'd.ts'].map((type) => `build/dist/lib/${name}.${type}`))
     expect(paths).toEqual(new Set([...expected, ...lib]))
-    expect(modules).toEqual(expect.arrayContaining(['index', 'node', 'server']))
-    expect(modules).not.toContain('main')
+    expect(modules).toEqual(expect.arrayContaining(['index', 'node/index', 'server/index']))
+    expect(modules).not.toContain('standalone/main')
     expect(size).toBeLessThan(100_000)
   })
 

@@ -1,0 +1,73 @@
+import { answers, KILL_PATH } from './answers.ts'
+import type { Conditions, Outcome, OutcomeCode, Signaller } from './signaller.ts'
+
+/** What remoteSignaller takes. */
+export interface RemoteSignallerOptions {
+  /** The peer: what comes before `/api/connections/kill` in its URL, such as `http://10.0.0.5:3000`. */
+  url: string
+  /** The peer's bearer token. Default: none. */
+  token?: string
+  /** Sends the request. Default: the global `fetch`. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>
+  /** How long the peer may take to answer, in milliseconds, `waitMs` not counted. Default: 5000. */
+  timeoutMs?: number
+}
+
+const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
+
+// After a 421 Node's fetch would send a text again, and Deno's after a reset; a stream they cannot. Browsers take none
+// over HTTP/1.1.
+const fetchOnce = (url: string, init: RequestInit) => {
+  const streamed = { ...init, body: new Blob([String(init.body)]).stream(), duplex: 'half' }
+  return globalThis.fetch(url, inBrowser ? init : streamed)
+}
+
+const REFUSALS = ['EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] satisfies OutcomeCode[]
+const SIGNALLED = ['sent', ...REFUSALS] satisfies OutcomeCode[]
+const WAITED = ['exited', 'running', ...REFUSALS] satisfies OutcomeCode[]
+
+/**
+ * Forwards to another psys-kill and hands back its outcome: for a gateway, a Worker, any place that has `fetch`.
+ *
+ * One request goes out for one that comes in: redirects are not followed and nothing is tried again.
+ *
+ * @returns a signaller; it throws when the peer cannot be reached, takes too long, or answers with anything that is
+ * not an outcome (a 400, a 401, a page of a proxy), so that the app answers 500 and its log has the cause.
+ *
+ * @example
+ * ```ts
+ * const app = createApp({ signaller: remoteSignaller({ url: 'http://10.0.0.5:3000', token }) })
+ * ```
+ */
+export const remoteSignaller = ({
+  url,
+  token,
+  fetch = fetchOnce,
+  timeoutMs = 5000,
+}: RemoteSignallerOptions): Signaller & Required<Signaller> => {
+  const base = url.replace(/\/+$/, '')
+  const endpoint = base.endsWith(KILL_PATH) ? base : base + KILL_PATH
+  const headers = {
+    'content-type': 'application/json',
+    ...(token !== undefined && { authorization: `Bearer ${token}` }),
+  }
+
+  const terminateWith = async (pid: number, { startedBefore, waitMs, stopWaiting }: Conditions): Promise<Outcome> => {
+    const response = await fetch(endpoint, {
+      method: 'POST',
+      headers,
+      body: JSON.stringify({ pid, startedBefore, waitMs }),
+      redirect: 'manual',
+      signal: AbortSignal.any([...stopWaiting, AbortSignal.timeout(timeoutMs + (waitMs ?? 0))]),
+    })
+    const text = await response.text()
+    const expected = waitMs === undefined ? SIGNALLED : WAITED
+    const code = expected.find(
+      (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
+    )
+    if (code === undefined) throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
+    return { code }
+  }
+
+  return { terminate: (pid) => terminateWith(pid, { stopWaiting: [] }), terminateWith }
+}

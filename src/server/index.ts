@@ -1,0 +1,5 @@
+export { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+export { allowHosts } from './hosts.ts'
+export { allowOrigins } from './origins.ts'
+export { createServerApp, type ServerOptions } from './server-app.ts'
+export { requireToken, type TokenOptions } from './token.ts'

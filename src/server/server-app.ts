@@ -1,0 +1,65 @@
+import { Hono } from 'hono'
+import { answers, KILL_PATH, refusals } from '../app/answers.ts'
+import { type AppOptions, createApp } from '../app/app.ts'
+import { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+import { allowHosts } from './hosts.ts'
+import { allowOrigins } from './origins.ts'
+import { setResponseHeader } from './response-header.ts'
+import { requireToken, type TokenOptions } from './token.ts'
+
+/** What createServerApp takes. */
+export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'stopping'>, TokenOptions {
+  /** Where the record goes. */
+  log: AccessLogOptions
+  /** The values of Host that are answered. Default: any. */
+  hosts?: readonly string[] | undefined
+  /** The origins whose pages may call. Default: the server's own. */
+  origins?: readonly string[] | undefined
+  /** The bearer token that the kill route asks for. Default: none. */
+  token?: string | undefined
+}
+
+const HEALTH_PATH = '/healthz'
+
+/**
+ * The app with all that a server of its own needs: the checks of Host, origin and token, in this order and before the
+ * body is read, the record, and `GET /healthz`.
+ *
+ * @throws {TypeError} for a token that no request could match.
+ *
+ * @example
+ * ```ts
+ * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: console.log } })
+ * ```
+ */
+export const createServerApp = ({
+  signaller,
+  stopping,
+  log,
+  hosts,
+  origins,
+  token,
+  ...tokenOptions
+}: ServerOptions) => {
+  const server = new Hono()
+  const record = accessLog(log)
+  server.use((c, next) => {
+    setResponseHeader(c, 'Cache-Control', 'no-store')
+    setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
+    // Health checks come every few seconds and are no attempt at anything.
+    return c.req.path === HEALTH_PATH ? next() : record(c, next)
+  })
+  if (hosts) server.use(allowHosts(hosts))
+  server.use(allowOrigins(origins))
+  server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
+  if (token !== undefined) server.use(KILL_PATH, requireToken(token, tokenOptions))
+  server.route('/', createApp({ signaller, ...logged, ...(stopping && { stopping }) }))
+  server.notFound((c) => refusals.path.send(c))
+  server.onError((error, c) => {
+    // The 401 of Hono's bearerAuth comes as an exception that carries the response.
+    if ('getResponse' in error) return error.getResponse()
+    logged.onError(error, c)
+    return answers.failed.send(c)
+  })
+  return server
+}

@@ -1,0 +1,242 @@
+import type { RequestListener } from 'node:http'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { answers, refusals } from '../../src/app/answers.ts'
+import { createApp } from '../../src/app/app.ts'
+import { remoteSignaller } from '../../src/app/remote.ts'
+import { startPeer } from '../support/peer.ts'
+import { startServer } from '../support/server.ts'
+import { reapedPid, startTarget } from '../support/target.ts'
+
+const TOKEN = 'correct-horse-battery-staple'
+const PID = 2 ** 31 - 1
+const { signal: never } = new AbortController()
+
+afterEach(() => {
+  vi.restoreAllMocks()
+})
+
+/** An app in front of a peer, and what its log would get. */
+const gateway = (options: Parameters<typeof remoteSignaller>[0]) => {
+  const causes: unknown[] = []
+  const app = createApp({ signaller: remoteSignaller(options), onError: (cause) => causes.push(cause) })
+  const kill = async (body: unknown) => {
+    const response = await app.request('/api/connections/kill', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    })
+    return { status: response.status, text: await response.text() }
+  }
+  return { causes, kill }
+}
+
+/** A `fetch` to a peer that always answers the same. */
+const answering = (status: number, text: string) =>
+  vi.fn(async (_url: string, _init: RequestInit) => new Response(text, { status }))
+
+const row = ({ status, body }: { status: number; body: unknown }) => ({ status, text: JSON.stringify(body) })
+const FAILED = row(answers.failed)
+
+describe('a real peer', () => {
+  test('does what the gateway is asked to do', async () => {
+    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+    const { kill } = gateway({ url: peer.url, token: TOKEN })
+    using target = await startTarget()
+    expect(await kill({ pid: target.pid, startedBefore: '2020-02-02T02:02:02Z' })).toEqual(row(answers.ESRCH))
+    expect(target.isAlive()).toBe(true)
+    expect(await kill({ pid: target.pid })).toEqual(row(answers.sent))
+    expect(await target.ended).toBe('SIGTERM')
+    expect(await kill({ pid: await reapedPid() })).toEqual(row(answers.ESRCH))
+    expect(await kill({ pid: peer.child.pid })).toEqual(row(answers.EPERM))
+  })
+
+  test('tells whether the process has exited, after a wait longer than the time-out', async () => {
+    await using peer = await startServer()
+    const { kill } = gateway({ url: peer.url, timeoutMs: 1000 })
+    using obeys = await startTarget()
+    using ignores = await startTarget("process.on('SIGTERM', () => {})")
+    expect(await kill({ pid: obeys.pid, waitMs: 10_000 })).toEqual(row(answers.exited))
+    expect(await kill({ pid: ignores.pid, waitMs: 1200 })).toEqual(row(answers.running))
+  })
+
+  test('that does not get the token it wants is a 500 whose log says so', async () => {
+    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+    using target = await startTarget()
+    const { kill, causes } = gateway({ url: peer.url })
+    expect(await kill({ pid: target.pid })).toEqual(FAILED)
+    expect(String(causes)).toBe(`Error: ${peer.url}/api/connections/kill answered 401 {"error":"Unauthorized"}`)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('stops waiting for the exit when nobody waits for the answer any more', async () => {
+    await using peer = await startServer()
+    using target = await startTarget("process.on('SIGTERM', () => console.log('signalled'))")
+    const leaving = new AbortController()
+    const outcome = remoteSignaller({ url: peer.url }).terminateWith(target.pid, {
+      waitMs: 60_000,
+      stopWaiting: [never, leaving.signal],
+    })
+    for await (const said of target.child.stdout ?? []) if (String(said).includes('signalled')) break
+    leaving.abort()
+    // Whether the peer had sent the signal is not known here.
+    await expect(outcome).rejects.toThrow('abort')
+    expect(await peer.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'running' })
+  })
+})
+
+describe('the answer of a peer', () => {
+  test.each(['sent', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const)(
+    '%s comes out unchanged',
+    async (code) => {
+      const { status, text } = row(answers[code])
+      expect(await gateway({ url: 'http://peer', fetch: answering(status, text) }).kill({ pid: PID })).toEqual({
+        status,
+        text,
+      })
+    },
+  )
+
+  test.each(['exited', 'running', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const)(
+    '%s comes out unchanged of a wait',
+    async (code) => {
+      const { status, text } = row(answers[code])
+      const { kill } = gateway({ url: 'http://peer', fetch: answering(status, text) })
+      expect(await kill({ pid: PID, waitMs: 5 })).toEqual({ status, text })
+    },
+  )
+
+  test.each([
+    ...(['bad pid', 'bad startedBefore', 'bad waitMs', 'bad method', 'too large', 'failed'] as const).map((code) =>
+      row(answers[code]),
+    ),
+    ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(refusals[code])),
+    row(answers.exited),
+    row(answers.running),
+    { status: 200, text: '<html>Welcome!</html>' },
+    { status: 200, text: '' },
+    { status: 201, text: '{"ok":true}' },
+    { status: 404, text: '<html>404 Not Found</html>' },
+    { status: 502, text: '<html>502 Bad Gateway</html>' },
+    { status: 404, text: '{"ok":true}' },
+  ])('that is no outcome is a 500: $status $text', async ({ status, text }) => {
+    const { kill, causes } = gateway({ url: 'http://peer', fetch: answering(status, text) })
+    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(String(causes)).toBe(`Error: http://peer/api/connections/kill answered ${status} ${text}`)
+  })
+
+  test('that does not say what became of the process is a 500 when that was asked', async () => {
+    const { kill, causes } = gateway({ url: 'http://peer', fetch: answering(200, '{"ok":true}') })
+    expect(await kill({ pid: PID, waitMs: 5 })).toEqual(FAILED)
+    expect(causes).toHaveLength(1)
+  })
+
+  test('goes into the log shortened', async () => {
+    const { kill, causes } = gateway({ url: 'http://peer', fetch: answering(200, 'x'.repeat(100_000)) })
+    await kill({ pid: PID })
+    expect(String(causes).length).toBeLessThan(300)
+  })
+})
+
+describe('the request to a peer', () => {
+  test('is not made for what is refused here', async () => {
+    const fetch = answering(200, '{"ok":true}')
+    const { kill } = gateway({ url: 'http://peer', fetch })
+    expect(await kill({ pid: '1e3' })).toEqual(row(answers['bad pid']))
+    expect(await kill({ pid: PID, waitMs: -1 })).toEqual(row(answers['bad waitMs']))
+    expect(await kill({ pid: 2 ** 31 })).toEqual(row(answers.ESRCH))
+    expect(fetch).not.toHaveBeenCalled()
+  })
+
+  test.each([
+    ['http://peer:3000', 'http://peer:3000/api/connections/kill'],
+    ['http://peer/', 'http://peer/api/connections/kill'],
+    ['https://proxy.example/hosts/a', 'https://proxy.example/hosts/a/api/connections/kill'],
+    ['https://proxy.example/hosts/a//', 'https://proxy.example/hosts/a/api/connections/kill'],
+    ['http://peer/api/connections/kill', 'http://peer/api/connections/kill'],
+  ])('at %s goes to %s', async (url, expected) => {
+    const fetch = answering(200, '{"ok":true}')
+    await remoteSignaller({ url, fetch }).terminate(PID)
+    expect(fetch.mock.calls.map(([called]) => called)).toEqual([expected])
+  })
+
+  test('carries the token, the PID as a number, and the conditions', async () => {
+    const requests: Request[] = []
+    const fetch = async (url: string, init: RequestInit) => {
+      requests.push(new Request(url, init))
+      return new Response('{"ok":true,"exited":true}')
+    }
+    const startedBefore = new Date('2026-11-24T09:00:00.123+01:00')
+    const signaller = remoteSignaller({ url: 'http://peer', token: TOKEN, fetch })
+    await signaller.terminateWith(PID, { startedBefore, waitMs: 0, stopWaiting: [] })
+    const [request] = requests
+    expect(request?.headers.get('authorization')).toBe(`Bearer ${TOKEN}`)
+    expect(request?.headers.get('content-type')).toBe('application/json')
+    expect(await request?.json()).toEqual({ pid: PID, startedBefore: '2026-11-24T08:00:00.123Z', waitMs: 0 })
+  })
+
+  test('carries no Authorization without a token, and no condition that was not set', async () => {
+    const requests: Request[] = []
+    const fetch = async (url: string, init: RequestInit) => {
+      requests.push(new Request(url, init))
+      return new Response('{"ok":true}')
+    }
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID)
+    expect(requests[0]?.headers.has('authorization')).toBe(false)
+    expect(await requests[0]?.json()).toEqual({ pid: PID })
+  })
+
+  test('may take its time-out, and waitMs on top of it', async () => {
+    const timeout = vi.spyOn(AbortSignal, 'timeout')
+    const fetch = answering(404, '{"error":"Process not found"}')
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID)
+    await remoteSignaller({ url: 'http://peer', fetch, timeoutMs: 100 }).terminate(PID)
+    await remoteSignaller({ url: 'http://peer', fetch }).terminateWith(PID, { waitMs: 60_000, stopWaiting: [] })
+    expect(timeout.mock.calls).toEqual([[5000], [100], [65_000]])
+  })
+
+  test.each([
+    ['does not answer', () => {}],
+    ['does not end its answer', (_request, response) => response.writeHead(200).write('{"ok":')],
+  ] satisfies [string, RequestListener][])('fails when the peer %s in time', async (_name, answer) => {
+    using peer = await startPeer(answer)
+    const { kill, causes } = gateway({ url: peer.url, timeoutMs: 100 })
+    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(causes).toMatchObject([{ name: 'TimeoutError' }])
+  })
+
+  test('fails when there is no peer, with the reason in the log', async () => {
+    let url: string
+    {
+      using peer = await startPeer(() => {})
+      url = peer.url
+    }
+    const { kill, causes } = gateway({ url })
+    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(causes).toMatchObject([{ cause: { code: 'ECONNREFUSED' } }])
+  })
+
+  test.each([
+    ['421, after which fetch in Node would try again', (_request, response) => response.writeHead(421).end()],
+    ['503', (_request, response) => response.writeHead(503, { 'retry-after': '0' }).end()],
+    ['a redirect', (_request, response) => response.writeHead(307, { location: '/elsewhere' }).end()],
+    ['a permanent redirect', (_request, response) => response.writeHead(308, { location: '/elsewhere' }).end()],
+    ['a reset connection', (request) => request.socket.resetAndDestroy()],
+    ['a closed connection', (request) => request.socket.end()],
+  ] satisfies [string, RequestListener][])('is sent once when the answer is %s', async (_name, answer) => {
+    using peer = await startPeer(answer)
+    const { kill, causes } = gateway({ url: peer.url })
+    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(causes).toHaveLength(1)
+    expect(peer.requests()).toBe(1)
+  })
+
+  test('is sent once when a connection that was kept alive is reset', async () => {
+    using peer = await startPeer((request, response) =>
+      peer.requests() === 1 ? response.end('{"ok":true}') : request.socket.resetAndDestroy(),
+    )
+    const { kill } = gateway({ url: peer.url })
+    expect(await kill({ pid: PID })).toEqual(row(answers.sent))
+    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(peer.requests()).toBe(2)
+  })
+})

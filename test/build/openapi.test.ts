@@ -1,0 +1,196 @@
+import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { answers, refusals } from '../../src/app/answers.ts'
+import { createApp, type Outcome } from '../../src/index.ts'
+import { createServerApp } from '../../src/server/index.ts'
+import { assertDocumented, document, isDocumentedRequest } from '../support/openapi.ts'
+import { KILL, post, postRaw } from '../support/post.ts'
+import { conditionalSignaller } from '../support/recording-signaller.ts'
+
+const json = { 'content-type': 'application/json' }
+const table = { ...answers, ...refusals }
+
+test('is built into the package', () => {
+  const built = readFileSync(new URL('../../build/dist/openapi.json', import.meta.url), 'utf8')
+  expect(JSON.parse(built)).toEqual(JSON.parse(JSON.stringify(document)))
+})
+
+describe('the documented responses', () => {
+  test.each(Object.entries(table))('have %s, with an example', (name, { status, body }) => {
+    const headers = { ...json, 'www-authenticate': 'Bearer', allow: 'POST' }
+    assertDocumented(status, headers, JSON.stringify(body))
+    const { examples } = document.paths[KILL].post.responses[status]?.content['application/json'] ?? {}
+    expect(examples?.[name.replace(' ', '-')]).toEqual({ summary: expect.any(String), value: body })
+  })
+
+  test('have nothing else', () => {
+    const documented = Object.entries(document.paths[KILL].post.responses).flatMap(([status, { content }]) =>
+      Object.values(content['application/json'].schema.properties).flatMap((values) =>
+        ('enum' in values ? values.enum : [values.const]).map((value) => `${status} ${value}`),
+      ),
+    )
+    const given = Object.values(table).flatMap(({ status, body }) =>
+      Object.values<unknown>(body).map((value) => `${status} ${value}`),
+    )
+    expect(new Set(documented)).toEqual(new Set(given))
+  })
+
+  test.each([
+    [200, json, '{"ok":false}'],
+    [200, json, '{"ok":true,"pid":1}'],
+    [200, json, '{}'],
+    [200, { 'content-type': 'text/plain' }, '{"ok":true}'],
+    [200, { ...json, 'x-request-id': '1' }, '{"ok":true}'],
+    [201, json, '{"ok":true}'],
+    [401, json, '{"error":"Unauthorized"}'],
+    [404, json, '{"error":"Permission denied"}'],
+    [405, { ...json, allow: 'GET' }, '{"error":"Method Not Allowed"}'],
+  ])('do not have %i %o %s', (status, headers, text) => {
+    expect(() => assertDocumented(status, headers, text)).toThrow(/documented/)
+  })
+})
+
+describe('the standalone server', () => {
+  const TOKEN = 'correct-horse-battery-staple'
+  const honest = { host: 'localhost', authorization: `Bearer ${TOKEN}` }
+  const serverThat = (outcome: () => Outcome) =>
+    createServerApp({
+      signaller: conditionalSignaller(outcome),
+      log: { write: () => {} },
+      token: TOKEN,
+      hosts: ['localhost'],
+    })
+  const send = (value: unknown, headers: Record<string, string> = {}) =>
+    postRaw(
+      serverThat(() => ({ code: 'sent' })),
+      JSON.stringify(value),
+      { ...honest, ...headers },
+    )
+  const get = (path: string, headers: Record<string, string> = honest) =>
+    serverThat(() => ({ code: 'sent' })).request(path, { headers })
+  const told = (code: Outcome['code']) => () =>
+    postRaw(
+      serverThat(() => ({ code })),
+      '{"pid":1234,"waitMs":1}',
+      honest,
+    )
+
+  const requests = {
+    sent: () => send({ pid: 1234 }),
+    exited: told('exited'),
+    running: told('running'),
+    'bad pid': () => send({}),
+    'bad startedBefore': () => send({ pid: 1234, startedBefore: null }),
+    'bad waitMs': () => send({ pid: 1234, waitMs: null }),
+    EPERM: told('EPERM'),
+    ESRCH: told('ESRCH'),
+    'bad method': () => get(KILL),
+    'too large': () => send({ pid: '1'.repeat(5000) }),
+    failed: () =>
+      postRaw(
+        serverThat(() => {
+          throw new Error('a surprise')
+        }),
+        '{"pid":1234,"waitMs":1}',
+        honest,
+      ),
+    'no startedBefore': told('no startedBefore'),
+    'no waitMs': told('no waitMs'),
+    unauthorized: () => send({ pid: 1234 }, { authorization: '' }),
+    host: () => send({ pid: 1234 }, { host: 'evil.example' }),
+    origin: () => send({ pid: 1234 }, { origin: 'http://evil.example' }),
+    path: () => get('/nowhere'),
+  } satisfies Record<keyof typeof table, () => Response | Promise<Response>>
+
+  test.each(Object.entries(requests))('answers %s as documented', async (name, request) => {
+    const response = await request()
+    const text = await response.text()
+    assertDocumented(response.status, response.headers, text)
+    const { examples } = document.paths[KILL].post.responses[response.status]?.content['application/json'] ?? {}
+    expect(JSON.parse(text)).toEqual(examples?.[name.replace(' ', '-')]?.value)
+    expect(response.headers.has('x-request-id')).toBe(true)
+  })
+
+  test.each([
+    [200, honest],
+    [403, { host: 'evil.example' }],
+    [403, { host: 'localhost', origin: 'http://evil.example' }],
+  ])('answers a health check with %i as documented', async (status, headers) => {
+    const response = await get('/healthz', headers)
+    expect(response.status).toBe(status)
+    assertDocumented(status, response.headers, await response.text(), '/healthz')
+  })
+})
+
+describe('the documented request', () => {
+  const app = createApp({ signaller: conditionalSignaller() })
+
+  const space = fc.string({ unit: fc.constantFrom(...' \t\n\r\v\f\u00a0\u2003\u2028\ufeff\u200b'), maxLength: 2 })
+  const digits = fc.oneof(
+    fc.stringMatching(/^[0-9]{1,20}$/),
+    fc.bigInt({ min: 2n ** 53n - 2000n, max: 2n ** 53n + 2000n }).map(String),
+    fc.constantFrom('0', '000', '9007199254740991', '9007199254740992', '1e3', '0x10', '+5', '1.0', '-1', '', '٣'),
+  )
+  const pid = fc.oneof(
+    fc.tuple(space, fc.constantFrom('', '0', '0000'), digits, space).map((parts) => parts.join('')),
+    fc.integer({ min: -2, max: 2 ** 31 }),
+    fc.constantFrom(0, 1, 1.5, 2 ** 53 - 1, 2 ** 53, -1),
+    fc.jsonValue(),
+  )
+  const two = (max: number) => fc.integer({ min: 0, max }).map((number) => String(number).padStart(2, '0'))
+  const time = fc.oneof(
+    fc
+      .tuple(
+        fc.constantFrom('2024', '2026', '1900', '2000', '0000', '+012026', '26'),
+        fc.constantFrom('-'),
+        two(13),
+        fc.constantFrom('-'),
+        two(32),
+        fc.constantFrom('T', 'T', 'T', ' ', 't', ''),
+        two(25),
+        fc.constantFrom(':'),
+        two(61),
+        fc.constantFrom(':00', ':59', ':60', ':00.5', ':00.123456789', '', ':00.'),
+        fc.constantFrom('Z', 'z', '+01:00', '-23:59', '+24:00', '+0100', '', '+01'),
+      )
+      .map((parts) => parts.join('')),
+    fc.jsonValue(),
+  )
+  const waitMs = fc.oneof(fc.integer({ min: -2, max: 60_002 }), fc.constantFrom(0, 60_000, 60_001, 0.5), fc.jsonValue())
+  const body = fc.oneof(
+    { weight: 8, arbitrary: fc.record({ pid }) },
+    { weight: 4, arbitrary: fc.record({ pid: fc.constant(1234), startedBefore: time }) },
+    { weight: 2, arbitrary: fc.record({ pid: fc.constant(1234), waitMs }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({ pid, startedBefore: time, waitMs, more: fc.jsonValue() }, { requiredKeys: [] }),
+    },
+    { weight: 1, arbitrary: fc.jsonValue() },
+  )
+
+  test('is what the app accepts, and nothing else', async () => {
+    let accepted = 0
+    const property = fc.asyncProperty(body, async (value) => {
+      const { status } = await post(app, value)
+      if (status !== 400) accepted += 1
+      expect(isDocumentedRequest(JSON.parse(JSON.stringify(value)))).toBe(status !== 400)
+    })
+    await fc.assert(property, { numRuns: 1500 })
+    expect(accepted).toBeGreaterThan(150)
+  })
+
+  test.each(Object.entries(document.paths[KILL].post.requestBody.content['application/json'].examples))(
+    'has an example that works: %s',
+    async (_name, { value }) => {
+      expect(isDocumentedRequest(value)).toBe(true)
+      expect((await post(app, value)).status).toBe(200)
+    },
+  )
+
+  test('has examples of each field that work', async () => {
+    for (const [name, { examples }] of Object.entries(document.components.schemas.KillRequest.properties)) {
+      for (const value of examples) expect((await post(app, { pid: 1234, [name]: value })).status).toBe(200)
+    }
+  })
+})

@@ -1,0 +1,353 @@
+import { openSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { exitWatch } from '../../src/node/exit-poller.ts'
+import { nodeSignaller } from '../../src/node/index.ts'
+import { procLook } from '../../src/node/proc.ts'
+import { fakeFiles } from '../support/fake-proc.ts'
+import { startCommand, startSleeper, startWithoutLeader, startZombie } from '../support/processes.ts'
+import { startTarget } from '../support/target.ts'
+
+vi.mock('node:fs', { spy: true })
+
+afterEach(() => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+const look = procLook() ?? (() => undefined)
+
+const identify = (pid: number) => {
+  const { startTicks } = look(pid) ?? {}
+  if (startTicks === undefined) throw new Error(`No process ${pid} to wait for`)
+  return { pid, startTicks }
+}
+
+/** Sends SIGTERM and waits, and tells how long the answer took. */
+const terminate = async (pid: number, waitMs: number, stopWaiting: readonly AbortSignal[] = []) => {
+  const start = performance.now()
+  const outcome = await nodeSignaller().terminateWith?.(pid, { waitMs, stopWaiting })
+  return { code: outcome?.code, ms: performance.now() - start }
+}
+
+const IGNORES = "process.on('SIGTERM', () => {})"
+
+describe.runIf(process.platform === 'linux')('waiting for the exit', () => {
+  test('of a process that dies at once', async () => {
+    using target = startSleeper()
+    expect(await nodeSignaller().terminateWith?.(target.pid, { waitMs: 5000, stopWaiting: [] })).toEqual({
+      code: 'exited',
+      command: 'sleep',
+    })
+    expect(await target.ended).toBe('SIGTERM')
+  })
+
+  test('of one that ignores SIGTERM ends when the time is up', async () => {
+    using target = await startTarget(IGNORES)
+    const { command } = look(target.pid) ?? {}
+    const start = performance.now()
+    const outcome = await nodeSignaller().terminateWith?.(target.pid, { waitMs: 300, stopWaiting: [] })
+    expect(outcome).toEqual({ code: 'running', command })
+    const ms = performance.now() - start
+    expect(ms).toBeGreaterThanOrEqual(300)
+    expect(ms).toBeLessThan(3000)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('of one that takes 200 ms to clean up', async () => {
+    using target = await startTarget("process.on('SIGTERM', () => setTimeout(() => process.exit(0), 200))")
+    const { code, ms } = await terminate(target.pid, 10_000)
+    expect(code).toBe('exited')
+    expect(ms).toBeGreaterThanOrEqual(195)
+    expect(ms).toBeLessThan(5000)
+  })
+
+  test('of one whose parent never reaps it: terminated is enough', async () => {
+    using parent = await startCommand([
+      'perl',
+      '-e',
+      '$| = 1; $pid = fork; unless ($pid) { sleep 600 } print $pid; sleep 600',
+    ])
+    const pid = Number(parent.said)
+    expect(await terminate(pid, 5000)).toMatchObject({ code: 'exited' })
+    expect(look(pid)).toMatchObject({ terminated: true })
+  })
+
+  test('of one whose first thread alone has exited goes on', async ({ skip }) => {
+    using target = await startWithoutLeader()
+    skip(!target, 'neither a perl with threads nor a python3 is here')
+    if (!target) return
+    expect(await exitWatch(look, () => false).wait(identify(target.pid), 100, [])).toBe(false)
+  })
+
+  test('looks once more when the time is up, after 0 ms at the soonest', async () => {
+    using zombie = await startZombie()
+    using target = await startTarget(IGNORES)
+    expect(await exitWatch(look, () => false).wait(identify(zombie.pid), 0, [])).toBe(true)
+    const { code, ms } = await terminate(target.pid, 0)
+    expect(code).toBe('running')
+    expect(ms).toBeLessThan(3000)
+  })
+
+  test('takes a successor with the same PID for what it is: the one that was meant has exited', async () => {
+    using successor = startSleeper()
+    const { startTicks } = identify(successor.pid)
+    const wait = (startTicks: number) => exitWatch(look, () => false).wait({ pid: successor.pid, startTicks }, 100, [])
+    expect(await Promise.all([wait(startTicks - 1), wait(startTicks), wait(startTicks + 1)])).toEqual([
+      true,
+      false,
+      true,
+    ])
+  })
+
+  test('of a process that becomes hidden meanwhile is told by signal 0', async () => {
+    using target = await startTarget(IGNORES)
+    const { terminateWith } = nodeSignaller()
+    const briefly = terminateWith?.(target.pid, { waitMs: 100, stopWaiting: [] })
+    const longer = terminateWith?.(target.pid, { waitMs: 20_000, stopWaiting: [] })
+    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EACCES' } })
+    expect(await briefly).toMatchObject({ code: 'running' })
+    target.child.kill('SIGKILL')
+    expect(await longer).toMatchObject({ code: 'exited' })
+  })
+
+  test('goes on where a look fails for another reason: not known to have exited', async () => {
+    using target = startSleeper()
+    const identity = identify(target.pid)
+    const failing = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EMFILE' } })
+    const watch = exitWatch(look, () => false)
+    const whole = watch.wait(identity, 5000, [])
+    expect(await watch.wait(identity, 100, [])).toBe(false)
+    failing[Symbol.dispose]()
+    target.child.kill('SIGKILL')
+    expect(await whole).toBe(true)
+  })
+
+  test.each([
+    ['the only one', 0, 1],
+    ['the first', 0, 2],
+    ['the second', 1, 2],
+  ])('stops, as not known to have exited, when a signal aborts: %s', async (_, index, count) => {
+    using target = await startTarget(IGNORES)
+    const controllers = Array.from({ length: count }, () => new AbortController())
+    const waiting = terminate(
+      target.pid,
+      60_000,
+      controllers.map(({ signal }) => signal),
+    )
+    await sleep(100)
+    const aborted = performance.now()
+    controllers[index]?.abort()
+    expect((await waiting).code).toBe('running')
+    expect(performance.now() - aborted).toBeLessThan(5000)
+  })
+
+  test('stops at once where the signal had aborted before; the process is signalled all the same', async () => {
+    using target = startSleeper()
+    const { code, ms } = await terminate(target.pid, 60_000, [AbortSignal.abort()])
+    expect(code).toBe('running')
+    expect(ms).toBeLessThan(5000)
+    expect(await target.ended).toBe('SIGTERM')
+  })
+
+  test('leaves nothing behind, though the signal lives on', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage: () => void = runInNewContext('gc')
+    using zombie = await startZombie()
+    const { signal } = new AbortController()
+    const watch = exitWatch(look, () => false)
+    const wait = async () => {
+      const stopWaiting = [signal]
+      expect(await watch.wait(identify(zombie.pid), 5000, stopWaiting)).toBe(true)
+      return new WeakRef(stopWaiting)
+    }
+    const left = await wait()
+    await sleep(50)
+    collectGarbage()
+    expect(left.deref()).toBeUndefined()
+    expect(signal.aborted).toBe(false)
+  })
+
+  test('of one does not wait for the others', async () => {
+    using stays = startSleeper()
+    using goes = startSleeper()
+    const watch = exitWatch(look, () => false)
+    const stop = new AbortController()
+    const stopped = watch.wait(identify(stays.pid), 60_000, [stop.signal])
+    const gone = watch.wait(identify(goes.pid), 60_000, [])
+    goes.child.kill('SIGKILL')
+    expect(await gone).toBe(true)
+    expect(await watch.wait(identify(stays.pid), 50, [])).toBe(false)
+    stop.abort()
+    expect(await stopped).toBe(false)
+  })
+
+  test('of a hundred answers within 50 ms of each exit at the median', async () => {
+    const targets = Array.from({ length: 100 }, () => startSleeper())
+    try {
+      const watch = exitWatch(look, () => false)
+      const latencies: number[] = []
+      const ended = targets.map(async ({ pid, child }, i) => {
+        const waiting = watch.wait(identify(pid), 30_000, [])
+        await sleep(7 * i)
+        const killed = performance.now()
+        child.kill('SIGKILL')
+        expect(await waiting).toBe(true)
+        latencies.push(performance.now() - killed)
+      })
+      await Promise.all(ended)
+      latencies.sort((a, b) => a - b)
+      const [median, worst] = [latencies[50] ?? Number.NaN, latencies.at(-1) ?? Number.NaN]
+      console.log(`100 waiting: exit to answer ${median.toFixed(1)} ms at the median, ${worst.toFixed(1)} at most`)
+      // The target is 50; a busy machine adds to it.
+      expect(median).toBeLessThan(500)
+    } finally {
+      for (const target of targets) target[Symbol.dispose]()
+    }
+  })
+})
+
+describe.runIf(process.platform === 'linux')('the timer', () => {
+  // Time stands still but for the timer and for looks, of which each takes `lookMs`.
+  let lookMs = 0
+  let lookedMs = 0
+  const looked: number[] = []
+  const exited = new Set<number>()
+
+  beforeEach(async () => {
+    lookMs = 0
+    lookedMs = 0
+    looked.length = 0
+    exited.clear()
+    const { openSync: open } = await vi.importActual<typeof import('node:fs')>('node:fs')
+    vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] })
+    const now = performance.now.bind(performance)
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + lookedMs)
+    vi.mocked(openSync).mockImplementation((path, flags) => {
+      const pid = Number(String(path).split('/')[2])
+      looked.push(pid)
+      lookedMs += lookMs
+      // What still runs looks like this very process.
+      return open(exited.has(pid) ? '/proc/none' : '/proc/self/stat', flags)
+    })
+    return () => vi.mocked(openSync).mockReset()
+  })
+
+  /** Begins `count` waits, for PIDs from 1 on; answers come in as they are given. */
+  const begin = (count: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
+    const { startTicks } = identify(process.pid)
+    const watch = exitWatch(look, () => false)
+    const answers = new Map<number, boolean>()
+    const wait = (pid: number, waitMs: number) =>
+      watch.wait({ pid, startTicks }, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
+    for (let pid = 1; pid <= count; pid++) wait(pid, waitMs)
+    looked.length = 0
+    lookedMs = 0
+    return { wait, answers }
+  }
+
+  /** Lets the timer fire, which must be the only one, and tells how long it was set to. */
+  const fire = async () => {
+    expect(vi.getTimerCount()).toBe(1)
+    const start = performance.now() - lookedMs
+    await vi.advanceTimersToNextTimerAsync()
+    return performance.now() - lookedMs - start
+  }
+
+  test('is one, however many wait, and none when nobody does', async () => {
+    const { wait, answers } = begin(1000)
+    await fire()
+    wait(1001, 60_000)
+    for (let pid = 1; pid <= 1000; pid++) exited.add(pid)
+    await fire()
+    expect(answers.size).toBe(1000)
+    await fire()
+    exited.add(1001)
+    await fire()
+    expect(answers.size).toBe(1001)
+    expect(vi.getTimerCount()).toBe(0)
+    wait(1, 60_000)
+    expect(await fire()).toBe(20)
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  test('fires every 20 ms while few wait and looks at each process once', async () => {
+    begin(3)
+    for (let i = 1; i <= 5; i++) {
+      expect(await fire()).toBe(20)
+      expect(looked).toHaveLength(3 * i)
+    }
+    expect(looked.slice(3, 6).sort()).toEqual([1, 2, 3])
+  })
+
+  test('fires as soon as the first wait is over', async () => {
+    const { answers } = begin(1, 5)
+    expect(await fire()).toBe(5)
+    expect(answers).toEqual(new Map([[1, false]]))
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  test.each([
+    [0.25, 8, 24],
+    [0.5, 4, 24],
+    [5, 1, 60],
+  ])('with looks of %f ms looks %i times and then pauses for twelve times as long, %i ms', async (ms, looks, pause) => {
+    lookMs = ms
+    begin(100)
+    await fire()
+    expect(looked).toHaveLength(looks)
+    for (let i = 2; i <= 5; i++) {
+      expect(await fire()).toBeCloseTo(pause)
+      expect(looked).toHaveLength(looks * i)
+    }
+  })
+
+  test('gets round to each process in turn, while others come and go', async () => {
+    lookMs = 1
+    const { wait, answers } = begin(100)
+    for (let i = 0; i < 25; i++) await fire()
+    expect(looked).toEqual(Array.from({ length: 50 }, (_, i) => i + 1))
+    for (const pid of [10, 50, 51, 52, 99, 100]) exited.add(pid)
+    wait(101, 60_000)
+    for (let i = 0; i < 26; i++) await fire()
+    expect([...answers.keys()]).toEqual([51, 52, 99, 100])
+    expect(looked.slice(50, 101)).toEqual(Array.from({ length: 51 }, (_, i) => i + 51))
+    for (let i = 0; i < 5; i++) await fire()
+    expect(answers.has(10)).toBe(true)
+  })
+
+  test('does not let those that are due wait for their turn', async () => {
+    lookMs = 1
+    const { wait, answers } = begin(100)
+    wait(101, 10)
+    wait(102, 30)
+    exited.add(102)
+    await fire()
+    expect(answers).toEqual(new Map([[101, false]]))
+    await fire()
+    expect(answers.get(102)).toBe(true)
+  })
+
+  test('is not what a signal that aborts waits for; it has one listener, however many it stops', async () => {
+    const stopping = new AbortController()
+    const listen = vi.spyOn(stopping.signal, 'addEventListener')
+    const other = new AbortController()
+    const { wait, answers } = begin(100, 60_000, [stopping.signal, other.signal])
+    exited.add(1)
+    await fire()
+    expect(answers).toEqual(new Map([[1, true]]))
+    stopping.abort()
+    other.abort()
+    await Promise.resolve()
+    expect([...answers.values()].filter((exited) => !exited)).toHaveLength(99)
+    expect(answers.size).toBe(100)
+    wait(101, 60_000)
+    await Promise.resolve()
+    expect(answers.get(101)).toBe(false)
+    expect(listen).toHaveBeenCalledOnce()
+    await fire()
+    expect(vi.getTimerCount()).toBe(0)
+  })
+})

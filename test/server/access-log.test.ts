@@ -1,0 +1,259 @@
+import { Hono } from 'hono'
+import { describe, expect, test } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
+import { createApp } from '../../src/app/app.ts'
+import type { Outcome } from '../../src/app/signaller.ts'
+import { type AccessLogOptions, accessLog, logged } from '../../src/server/access-log.ts'
+
+const serviceWith = (terminate: () => Outcome, options: Partial<AccessLogOptions> = {}) => {
+  const lines: string[] = []
+  const service = new Hono()
+    .use(accessLog({ write: (line) => lines.push(line), ...options }))
+    .route('/', createApp({ signaller: { terminate }, ...logged }))
+  const record = () => JSON.parse(lines.at(-1) ?? '')
+  const kill = (body: string, path = KILL_PATH) =>
+    service.request(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+  return { service, lines, record, kill }
+}
+
+const sent = (): Outcome => ({ code: 'sent' })
+
+/** What ends a line, or moves the cursor, for any reader: control characters, C1 and the Unicode line ends. */
+const FORGING = [
+  ...'\n\r\t\v\f\b\0\u001b\u007f\u0085\u009b\u2028\u2029\ufeff\u202e',
+  '\r\n',
+  '"',
+  '\\',
+  '"}\n{"pid":1}',
+]
+
+const isOneLine = (line: string | undefined) => expect(line).toMatch(/^[\x20-\x7e]+$/)
+
+describe('the record of a request', () => {
+  test('is one line of JSON with all that happened', async () => {
+    const { kill, lines, record } = serviceWith(() => ({ code: 'sent', command: 'sleep' }), {
+      remoteAddress: () => '192.0.2.7',
+    })
+    const before = Date.now()
+    const response = await kill('{"pid":1234}')
+    expect(lines).toHaveLength(1)
+    expect(record()).toEqual({
+      time: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
+      id: expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
+      remote: '192.0.2.7',
+      method: 'POST',
+      path: KILL_PATH,
+      pid: 1234,
+      command: 'sleep',
+      outcome: 'sent',
+      status: 200,
+      ms: expect.any(Number),
+    })
+    expect(Date.parse(record().time)).toBeGreaterThanOrEqual(before)
+    expect(response.headers.get('x-request-id')).toBe(record().id)
+  })
+
+  test('has the PID as it came in where the request was refused', async () => {
+    const { kill, record } = serviceWith(sent)
+    for (const [body, pid] of [
+      ['{"pid":"12abc"}', '12abc'],
+      ['{"pid":-5}', -5],
+      ['{"pid":1.5}', 1.5],
+      ['{"pid":null}', 'null'],
+      ['{"pid":true}', 'true'],
+      ['{"pid":[5]}', '[5]'],
+      ['{"pid":{"a":"b"}}', '{"a":"b"}'],
+      ['{"pid":""}', ''],
+      ['{}', undefined],
+      ['[]', undefined],
+      ['null', undefined],
+      ['no JSON', undefined],
+    ]) {
+      expect((await kill(String(body))).status).toBe(400)
+      expect(record()).toMatchObject({ outcome: 'refused', status: 400 })
+      expect(record().pid).toEqual(pid)
+    }
+  })
+
+  test.each<[Outcome['code'], number]>([
+    ['sent', 200],
+    ['ESRCH', 404],
+    ['EPERM', 403],
+  ])('has the outcome %s with status %i', async (code, status) => {
+    const { kill, record } = serviceWith(() => ({ code }))
+    await kill('{"pid":7}')
+    expect(record()).toMatchObject({ pid: 7, outcome: code, status })
+  })
+
+  test('is written for what another middleware refuses and for unknown paths', async () => {
+    const { service, record } = serviceWith(sent)
+    await service.request('/elsewhere', { method: 'DELETE' })
+    expect(record()).toMatchObject({ method: 'DELETE', path: '/elsewhere', outcome: 'refused', status: 404 })
+  })
+
+  test('has a duration in milliseconds', async () => {
+    const { kill, record } = serviceWith(() => {
+      const end = performance.now() + 5
+      while (performance.now() < end);
+      return { code: 'sent' }
+    })
+    await kill('{"pid":7}')
+    expect(record().ms).toBeGreaterThanOrEqual(5)
+    expect(record().ms).toBeLessThan(1000)
+    expect(String(record().ms)).toMatch(/^\d+(\.\d{1,3})?$/)
+  })
+
+  test('has the address that was there when the request came', async () => {
+    let address: string | undefined = '192.0.2.7'
+    const leave = (): Outcome => {
+      address = undefined
+      return { code: 'sent' }
+    }
+    const { kill, record } = serviceWith(leave, { remoteAddress: () => address })
+    await kill('{"pid":7}')
+    expect(record().remote).toBe('192.0.2.7')
+  })
+
+  test('has an id of its own for each request, whatever the client sends', async () => {
+    const { service, lines } = serviceWith(sent)
+    for (let i = 0; i < 3; i++) await service.request('/', { headers: { 'x-request-id': 'forged' } })
+    expect(new Set(lines.map((line) => JSON.parse(line).id)).size).toBe(3)
+    expect(lines.join()).not.toContain('forged')
+  })
+})
+
+describe('cannot be forged', () => {
+  test.each(FORGING)('by %j in the PID', async (char) => {
+    const { kill, lines, record } = serviceWith(sent)
+    for (const pid of [`1${char}2`, [char], { [char]: char }]) {
+      await kill(JSON.stringify({ pid }))
+      isOneLine(lines.at(-1))
+    }
+    expect(lines).toHaveLength(3)
+    expect(record()).toMatchObject({ outcome: 'refused', status: 400 })
+    await kill(JSON.stringify({ pid: `x${char}` }))
+    expect(record().pid).toBe(`x${char}`)
+  })
+
+  test.each(FORGING)('by %j in the name of a process', async (char) => {
+    const { kill, lines, record } = serviceWith(() => ({ code: 'sent', command: `a${char}b` }))
+    await kill('{"pid":7}')
+    expect(lines).toHaveLength(1)
+    isOneLine(lines[0])
+    expect(record().command).toBe(`a${char}b`)
+  })
+
+  test.each(FORGING)('by %j in the path', async (char) => {
+    const { service, lines, record } = serviceWith(sent)
+    await service.request(`/a${encodeURIComponent(char)}b`)
+    expect(lines).toHaveLength(1)
+    isOneLine(lines[0])
+    expect(record()).toMatchObject({ status: 404 })
+  })
+
+  test.each(FORGING)('by %j in an error', async (char) => {
+    const { kill, lines, record } = serviceWith(() => {
+      throw new Error(`a${char}b`)
+    })
+    await kill('{"pid":7}')
+    expect(lines).toHaveLength(1)
+    isOneLine(lines[0])
+    expect(record().error).toContain(`a${char}b`)
+  })
+})
+
+describe('is bounded', () => {
+  test('for a long PID, path and error', async () => {
+    const { kill, lines, record } = serviceWith(() => {
+      throw new Error('long '.repeat(10_000))
+    })
+    await kill(JSON.stringify({ pid: 'é'.repeat(1500) }))
+    expect(record().pid).toBe('é'.repeat(64))
+    await kill(JSON.stringify({ pid: ['x'.repeat(4000)] }))
+    expect(record().pid).toBe(`["${'x'.repeat(62)}`)
+    await kill('{"pid":7}', `/${'x'.repeat(10_000)}`)
+    expect(record().path).toBe(`/${'x'.repeat(63)}`)
+    await kill('{"pid":7}')
+    expect(record().error).toHaveLength(4096)
+    for (const line of lines) expect(line.length).toBeLessThan(5000)
+  })
+
+  test('and a pair of surrogates cut in two is still one line of ASCII', async () => {
+    const { kill, lines } = serviceWith(sent)
+    await kill(JSON.stringify({ pid: `${'x'.repeat(63)}😀` }))
+    isOneLine(lines[0])
+  })
+})
+
+describe('an unexpected error', () => {
+  const failing = (error: unknown, options: Partial<AccessLogOptions> = {}) =>
+    serviceWith(() => {
+      throw error
+    }, options)
+
+  test('is in the record with its stack, not in the answer', async () => {
+    const { kill, record } = failing(new Error('kill EINVAL'))
+    const response = await kill('{"pid":7}')
+    expect(await response.text()).toBe('{"error":"Failed to kill process"}')
+    expect(record()).toMatchObject({ pid: 7, outcome: 'failed', status: 500 })
+    expect(record().error).toMatch(/^Error: kill EINVAL\n +at .+access-log\.test\.ts/)
+    expect(response.headers.get('x-request-id')).toBe(record().id)
+  })
+
+  test('has its cause there too', async () => {
+    const { kill, record } = failing(new Error('fetch failed', { cause: new TypeError('ECONNREFUSED 10.0.0.5') }))
+    await kill('{"pid":7}')
+    expect(record().error).toMatch(
+      /^Error: fetch failed\n(.|\n)+\nCaused by: TypeError: ECONNREFUSED 10\.0\.0\.5\n +at /,
+    )
+  })
+
+  test.each([
+    ['a string', 'a string'],
+    [42, '42'],
+    [undefined, 'unknown'],
+    [null, 'unknown'],
+    [false, 'false'],
+    [Symbol('s'), 'Symbol(s)'],
+  ])('may be anything that is thrown: %s', async (thrown, text) => {
+    const { kill, record } = failing(thrown)
+    expect((await kill('{"pid":7}')).status).toBe(500)
+    expect(record()).toMatchObject({ outcome: 'failed', error: text })
+  })
+
+  test('without a stack is there with its message', async () => {
+    const error = new Error('bare')
+    delete error.stack
+    const { kill, record } = failing(error)
+    await kill('{"pid":7}')
+    expect(record().error).toBe('bare')
+  })
+
+  test.each([
+    Object.create(null),
+    { cause: 'none', toString: 'none' },
+    new Error('bad cause', { cause: Object.create(null) }),
+  ])('is recorded even if it cannot be shown as a text', async (thrown) => {
+    const { kill, record } = failing(thrown)
+    expect((await kill('{"pid":7}')).status).toBe(500)
+    expect(record()).toMatchObject({ outcome: 'failed', status: 500 })
+    if (!(thrown instanceof Error)) expect(record().error).not.toContain('Caused by')
+  })
+})
+
+test('quiet leaves out everything but errors', async () => {
+  let error: Error | undefined
+  const outcome = (): Outcome => {
+    if (error) throw error
+    return { code: 'sent' }
+  }
+  const { kill, lines, record } = serviceWith(outcome, { quiet: true })
+  const response = await kill('{"pid":7}')
+  expect(response.headers.has('x-request-id')).toBe(true)
+  await kill('{"pid":"x"}')
+  expect(lines).toEqual([])
+  error = new Error('disk on fire')
+  await kill('{"pid":7}')
+  expect(lines).toHaveLength(1)
+  expect(record()).toMatchObject({ outcome: 'failed', error: expect.stringContaining('disk on fire') })
+})

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest'
+import { allowHosts } from '../../src/server/hosts.ts'
+import { behind, PASSED } from '../support/behind.ts'
+
+describe('allowHosts', () => {
+  const ask = behind(allowHosts(['localhost', '127.0.0.1', '[::1]', 'tools.example']))
+
+  test.each([
+    'localhost',
+    'localhost:3000',
+    'LocalHost:80',
+    '127.0.0.1',
+    '127.0.0.1:65535',
+    '[::1]',
+    '[::1]:3000',
+    'tools.example',
+    'TOOLS.example:1',
+    'localhost:',
+  ])('passes %s', async (host) => expect(await ask({ host })).toMatchObject(PASSED))
+
+  test.each([
+    ...[
+      '',
+      ':',
+      ':3000',
+      'evil.example',
+      'evil.example:3000',
+      'localhost.evil.example',
+      'evil-localhost',
+      'localhost.',
+    ],
+    ...[
+      '127.0.0.10',
+      '127.0.0.1.evil.example',
+      '127.1',
+      '2130706433',
+      '::1',
+      '[::1',
+      '[::1]x',
+      '[::2]',
+      '[::ffff:127.0.0.1]',
+    ],
+    ...[
+      'localhost:80:80',
+      'localhost:x',
+      'user@localhost',
+      'localhost, evil.example',
+      'evil.example, localhost',
+      '0.0.0.0',
+    ],
+  ])('refuses %j', async (host) => {
+    const answer = await ask({ host })
+    expect(answer).toMatchObject({ status: 403, body: '{"error":"Host not allowed"}' })
+    expect(answer.headers.get('content-type')).toBe('application/json')
+  })
+
+  test('refuses a request without a Host', async () => {
+    expect(await ask()).toMatchObject({ status: 403, body: '{"error":"Host not allowed"}' })
+  })
+})

@@ -1,0 +1,399 @@
+import { once } from 'node:events'
+import { copyFileSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { describe, expect, test } from 'vitest'
+import packageJson from '../../package.json' with { type: 'json' }
+import { emptyFolder } from '../support/folder.ts'
+import { exchange, killRequest, openRaw, refusesConnections } from '../support/raw.ts'
+import { runToEnd } from '../support/run.ts'
+import { BUILT_FILE, startServer } from '../support/server.ts'
+import { startTarget } from '../support/target.ts'
+
+const INVALID = { status: 400, body: '{"error":"Invalid pid"}' }
+const TOO_LARGE = { status: 413, body: '{"error":"Payload Too Large"}' }
+
+const health = async (url: string) => (await fetch(`${url}/healthz`)).status
+
+describe.concurrent('starting', () => {
+  test('the file alone in an empty folder serves, kills, and leaves nothing behind', async () => {
+    using folder = emptyFolder()
+    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
+    await using server = await startServer({ command: [process.execPath, 'psys-kill.cjs'], cwd: folder.path })
+    using target = await startTarget()
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
+    expect(await target.ended).toBe('SIGTERM')
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404 })
+    expect(await server.kill({ pid: '1e3' })).toMatchObject({ status: 400 })
+    expect(await server.stop()).toBe(0)
+    expect(readdirSync(folder.path)).toEqual(['psys-kill.cjs'])
+  })
+
+  test('says in one line where it listens: a free port of 127.0.0.1 for port 0', async () => {
+    await using server = await startServer()
+    expect(server.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+    expect(server.stdout().trimEnd().split('\n')).toEqual([
+      expect.stringMatching(/^\{"time":"[^"]+Z","message":"listening on http:\/\/127\.0\.0\.1:\d+"\}$/),
+    ])
+    expect(await health(server.url)).toBe(200)
+  })
+
+  test('a port that is taken is one line and exit code 1', async () => {
+    await using server = await startServer()
+    const { port } = new URL(server.url)
+    expect(await runToEnd(['--port', port])).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `psys-kill: Cannot listen on 127.0.0.1:${port}: another program listens there.\n`,
+    })
+  })
+
+  test('settings come from the environment, and the command line wins', async () => {
+    await using fromEnv = await startServer({ args: [], env: { PORT: '0', PSYS_KILL_HOST: '127.0.0.2' } })
+    expect(fromEnv.url).toMatch(/^http:\/\/127\.0\.0\.2:/)
+    expect(await health(fromEnv.url)).toBe(200)
+    const { port } = new URL(fromEnv.url)
+    await using server = await startServer({
+      args: ['--port', '0', '--host', 'localhost'],
+      env: { PORT: port, PSYS_KILL_HOST: '127.0.0.2' },
+    })
+    expect(server.url).toMatch(/^http:\/\/localhost:\d+$/)
+    expect(new URL(server.url).port).not.toBe(port)
+    expect(await health(server.url)).toBe(200)
+  })
+
+  const hasIPv6 = Object.values(networkInterfaces())
+    .flat()
+    .some((address) => address?.address === '::1')
+  test.skipIf(!hasIPv6).each(['::1', '[::1]'])('serves IPv6 on %s', async (host) => {
+    await using server = await startServer({ args: ['--port', '0', '--host', host] })
+    expect(server.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
+    using target = await startTarget()
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200 })
+  })
+
+  test('never signals what --protect names', async () => {
+    using target = await startTarget()
+    using other = await startTarget()
+    await using server = await startServer({ args: ['--port', '0', '--protect', String(target.pid)] })
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 403, text: '{"error":"Permission denied"}' })
+    expect(await server.kill({ pid: other.pid })).toMatchObject({ status: 200 })
+    expect(await other.ended).toBe('SIGTERM')
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test.each(['--help', '-h'])('%s names every setting and its variable, and exits 0', async (flag) => {
+    const { code, stdout, stderr } = await runToEnd([flag, '--port', 'wrong'])
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const settings = ['host', 'port', 'socket', 'token-file', 'allow-host', 'allow-origin', 'protect', 'quiet']
+    for (const name of [...settings, 'help', 'version']) expect(stdout).toContain(`--${name}`)
+    for (const name of ['HOST', 'SOCKET', 'TOKEN', 'TOKEN_FILE', 'ALLOW_HOST', 'ALLOW_ORIGIN', 'PROTECT', 'QUIET'])
+      expect(stdout).toMatch(new RegExp(`PSYS_KILL_${name}\\b`))
+    expect(stdout).toMatch(/\bPORT\b/)
+  })
+
+  test.each(['--version', '-v'])('%s is the version of the package', async (flag) => {
+    expect(await runToEnd([flag])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' })
+  })
+
+  test.each<[args: string[], env: Record<string, string>, names: string]>([
+    [['--host', ''], {}, '--host'],
+    [['--host', '0.0.0.0'], {}, '0.0.0.0'],
+    [['--host', 'two\nlines'], {}, 'two'],
+    [['--host', 'name.invalid'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'name.invalid'],
+    [['--port', ''], {}, '--port'],
+    [['--port', '65536'], {}, '--port'],
+    [['--port', '80.5'], {}, '--port'],
+    [['--port', '0x50'], {}, '--port'],
+    [['--port'], {}, '--port'],
+    [['--port', '0', '--port', '0'], {}, '--port'],
+    [['--socket', ''], {}, '--socket'],
+    [['--socket', '/no/such/folder/socket'], {}, '/no/such/folder/socket'],
+    [['--token-file', ''], {}, '--token-file'],
+    [['--token-file', '/no/such/file'], {}, '/no/such/file'],
+    [['--token-file', '/no/such\nfile'], {}, '/no/such'],
+    [['--allow-host', ''], {}, '--allow-host'],
+    [['--allow-origin', 'tools.example'], {}, '--allow-origin'],
+    [['--protect', '0'], {}, '--protect'],
+    [['--quiet=1'], {}, '--quiet'],
+    [['--unknown'], {}, '--unknown'],
+    [['argument'], {}, 'argument'],
+    [[], { PSYS_KILL_HOST: '' }, 'PSYS_KILL_HOST'],
+    [[], { PORT: '' }, 'PORT'],
+    [[], { PSYS_KILL_SOCKET: '' }, 'PSYS_KILL_SOCKET'],
+    [[], { PSYS_KILL_TOKEN: '' }, 'PSYS_KILL_TOKEN'],
+    [[], { PSYS_KILL_TOKEN_FILE: '' }, 'PSYS_KILL_TOKEN_FILE'],
+    [[], { PSYS_KILL_ALLOW_HOST: '' }, 'PSYS_KILL_ALLOW_HOST'],
+    [[], { PSYS_KILL_ALLOW_ORIGIN: '' }, 'PSYS_KILL_ALLOW_ORIGIN'],
+    [[], { PSYS_KILL_PROTECT: '' }, 'PSYS_KILL_PROTECT'],
+    [[], { PSYS_KILL_QUIET: '' }, 'PSYS_KILL_QUIET'],
+  ])('%j %j is one clear line and exit code 1', async (args, env, names) => {
+    const { code, stdout, stderr } = await runToEnd(args, env)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^psys-kill: [^\n]+\.\n$/)
+    expect(stderr).toContain(names)
+  })
+})
+
+describe.concurrent('stopping', () => {
+  const halfOf = (pid: number) => {
+    const request = killRequest(JSON.stringify({ pid }), { connection: 'keep-alive' })
+    return [request.subarray(0, -3), request.subarray(-3)] as const
+  }
+
+  test.each(['SIGTERM', 'SIGINT'] as const)(
+    'on %s it finishes what is in flight, takes no more, and exits 0',
+    async (signal) => {
+      await using server = await startServer()
+      using target = await startTarget()
+      using connection = await openRaw(server.url)
+      const [first, rest] = halfOf(target.pid)
+      connection.socket.write(first)
+      expect(await health(server.url)).toBe(200)
+      server.child.kill(signal)
+      await refusesConnections(server.url)
+      connection.socket.write(rest)
+      expect(await connection.until(/true\}$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
+      const answered = performance.now()
+      expect(await once(server.child, 'exit')).toEqual([0, null])
+      expect(performance.now() - answered).toBeLessThan(3000)
+      expect(await target.ended).toBe('SIGTERM')
+      expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
+    },
+  )
+
+  test.each(['the head', 'the body'])('exits 0 within 5 seconds though a client holds half of %s', async (part) => {
+    await using server = await startServer()
+    using target = await startTarget()
+    using connection = await openRaw(server.url)
+    connection.socket.write(
+      part === 'the head' ? 'POST /api/connections/kill HTTP/1.1\r\nHost: lo' : halfOf(target.pid)[0],
+    )
+    expect(await health(server.url)).toBe(200)
+    const start = performance.now()
+    expect(await server.stop()).toBe(0)
+    expect(performance.now() - start).toBeLessThan(5000)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('a second signal ends it at once', async () => {
+    await using server = await startServer()
+    using target = await startTarget()
+    using connection = await openRaw(server.url)
+    connection.socket.write(halfOf(target.pid)[0])
+    expect(await health(server.url)).toBe(200)
+    server.child.kill('SIGINT')
+    await refusesConnections(server.url)
+    const start = performance.now()
+    expect(await server.stop()).toBe(0)
+    expect(performance.now() - start).toBeLessThan(3000)
+  })
+
+  test('answers who waits for an exit at once, with exited: false', async () => {
+    await using server = await startServer()
+    using target = await startTarget('process.on("SIGTERM", () => process.stdout.write("got it"))')
+    const answer = server.kill({ pid: target.pid, waitMs: 60_000 })
+    if (target.child.stdout) await once(target.child.stdout, 'data')
+    const start = performance.now()
+    expect(await server.stop()).toBe(0)
+    expect(performance.now() - start).toBeLessThan(3000)
+    expect(await answer).toMatchObject({ status: 200, text: '{"ok":true,"exited":false}' })
+  })
+})
+
+describe('what is not HTTP', () => {
+  const malformed = [
+    'GARBAGE\r\n\r\n',
+    '\r\n\r\n\r\n\0\0\0\0\r\n\r\n',
+    '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+    'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+    'GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n',
+    'GET /healthz HTTP/1.1\r\nHost localhost\r\n\r\n',
+    'GET /heal\x01thz HTTP/1.1\r\nHost: localhost\r\n\r\n',
+    'GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: a\0b\r\n\r\n',
+    killRequest('{"pid":0}', { 'transfer-encoding': 'chunked' }),
+    killRequest('{"pid":0}', { 'content-length': '-9' }),
+    killRequest('{"pid":0}', { 'content-length': '9\r\nContent-Length: 8' }),
+    killRequest('zzz\r\n{"pid":0}', { 'content-length': '', 'transfer-encoding': 'chunked' }),
+  ]
+
+  test("gets Node's own empty 400, and the server stays", async () => {
+    await using server = await startServer()
+    for (const request of malformed)
+      expect.soft(await exchange(server.url, request), String(request)).toMatchObject({ status: 400, body: '' })
+    expect(await health(server.url)).toBe(200)
+    expect(server.stderr()).not.toContain('at ')
+  })
+
+  test('a Host that is no host is an empty 400 as well', async () => {
+    await using server = await startServer()
+    for (const host of ['a b', 'user@localhost', 'localhost/..', '[::1', 'localhost:99999'])
+      expect
+        .soft(await exchange(server.url, killRequest('{"pid":0}', { host })), host)
+        .toMatchObject({ status: 400, body: '' })
+    expect(await health(server.url)).toBe(200)
+  })
+
+  test('a head that is too long is an empty 431', async () => {
+    await using server = await startServer()
+    const request = killRequest('{"pid":0}', { 'x-long': 'x'.repeat(20_000) })
+    expect(await exchange(server.url, request)).toMatchObject({ status: 431, body: '' })
+    expect(await health(server.url)).toBe(200)
+  })
+
+  test.each(['1.0', '1.1'])('HTTP/%s without a Host is refused like a wrong one', async (version) => {
+    await using server = await startServer()
+    const request = killRequest('{"pid":0}', { host: '' }).toString().replace('HTTP/1.1', `HTTP/${version}`)
+    expect(await exchange(server.url, request)).toMatchObject({ status: 403, body: '{"error":"Host not allowed"}' })
+  })
+})
+
+test('a hundred bad bodies get the answer of the table, signal nothing, and leave the server as it was', async () => {
+  await using server = await startServer()
+  using canary = await startTarget()
+  const { pid } = canary
+  const valid = JSON.stringify({ pid })
+  const megabytes = Buffer.alloc(3_000_000, ' ')
+  const chunked = { 'content-length': '', 'transfer-encoding': 'chunked' }
+  const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
+
+  const pids = [
+    ...['true', 'false', 'null', '[]', '{}', `[${pid}]`, `{"pid":${pid}}`, `[[${pid}]]`, '[1,2]'],
+    ...[-1, 0, -0, -pid, 1.5, 0.1, pid + 0.5, 9007199254740992, 1e300].map(String),
+    ...['1e999', '-1e999', '1e-7', '-0.0'],
+    ...[
+      '',
+      ' ',
+      '\\n',
+      '0',
+      '-1',
+      '-0',
+      '00',
+      '+1',
+      '1e3',
+      '1E3',
+      '0x10',
+      '0b1',
+      '0o7',
+      '1.0',
+      '1.9',
+      '1,000',
+      '1_000',
+    ].map((text) => `"${text}"`),
+    ...[
+      `${pid}abc`,
+      `abc${pid}`,
+      `+${pid}`,
+      `-${pid}`,
+      `${pid}.0`,
+      `${pid}e0`,
+      `${pid}n`,
+      `${pid} ${pid}`,
+      `${pid};1`,
+    ].map((text) => `"${text}"`),
+    ...[
+      `0x${pid.toString(16)}`,
+      `${pid}\\u0000`,
+      '１２３',
+      '١٢٣',
+      '²',
+      'NaN',
+      'Infinity',
+      'null',
+      'true',
+      '9007199254740993',
+    ].map((text) => `"${text}"`),
+    ...['"__proto__"', '"constructor"', `"${'9'.repeat(400)}"`, `"${'x'.repeat(4000)}"`],
+  ].map((value) => killRequest(`{"pid":${value}}`))
+
+  const bodies = [
+    ...[
+      '',
+      ' ',
+      '{',
+      '}',
+      '{}',
+      '[]',
+      '[1]',
+      'null',
+      'true',
+      '1',
+      `${pid}`,
+      `"${pid}"`,
+      `[${valid}]`,
+      `pid=${pid}`,
+      'NaN',
+    ],
+    ...[`{"pid":${pid}`, `{"pid":${pid},}`, `{pid:${pid}}`, `{'pid':${pid}}`, `{"pid":0${pid}}`, `{"pid":+${pid}}`],
+    ...[
+      `${valid}}`,
+      `${valid}${valid}`,
+      `//\n${valid}`,
+      `{"PID":${pid}}`,
+      `{"__proto__":${valid}}`,
+      '{"pid":undefined}',
+    ],
+    ...['{"pid":NaN}', '{"pid":Infinity}', `{"pid":${pid}n}`, '\0', '[[[[', '['.repeat(4000)],
+  ].map((body) => killRequest(body))
+
+  const types = [
+    ...['', 'text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/html', '*/*'],
+    ...[
+      'application/jsonp',
+      'application/json5',
+      'application/octet-stream',
+      'text/json',
+      'json',
+      'application/json/x',
+    ],
+    ...['application/json, text/plain', 'text/plain\r\nContent-Type: application/json', 'text/plain; application/json'],
+  ].map((type) => killRequest(valid, { 'content-type': type }))
+
+  const large = [
+    killRequest(`${valid}${' '.repeat(4097 - valid.length)}`),
+    killRequest(Buffer.concat([Buffer.from(valid), megabytes])),
+    killRequest(Buffer.concat([Buffer.from(valid), megabytes]), { 'content-type': 'text/plain' }),
+    killRequest(chunk(valid) + chunk(megabytes.toString()) + chunk(''), chunked),
+    // Without the last chunk, so that only the limit can end them.
+    killRequest(chunk(valid) + chunk(megabytes.toString()), chunked),
+    killRequest(chunk(`${valid}${' '.repeat(4097 - valid.length)}`), chunked),
+    killRequest(chunk(valid) + chunk(' ').repeat(4097), chunked),
+  ]
+
+  const invalid = [...pids, ...bodies, ...types]
+  expect(invalid.length + large.length).toBeGreaterThanOrEqual(100)
+  const check = async (request: Buffer, answer: typeof INVALID) => {
+    const { status, headers, body } = await exchange(server.url, request)
+    const seen = { status, body, type: headers['content-type'] }
+    expect.soft(seen, request.toString().slice(0, 300)).toEqual({ ...answer, type: 'application/json' })
+  }
+  await Promise.all([
+    ...invalid.map((request) => check(request, INVALID)),
+    ...large.map((request) => check(request, TOO_LARGE)),
+  ])
+  expect(canary.isAlive()).toBe(true)
+  expect(server.stderr()).not.toContain('at ')
+  expect(server.records.filter(({ outcome }) => outcome !== 'refused')).toEqual([])
+  expect(await server.kill(valid)).toMatchObject({ status: 200 })
+  expect(await canary.ended).toBe('SIGTERM')
+  await server.record(({ outcome }) => outcome === 'sent')
+  expect(server.records).toHaveLength(invalid.length + large.length + 1)
+})
+
+describe('the file', () => {
+  test('is at most 96,000 bytes', () => {
+    expect(statSync(BUILT_FILE).size).toBeLessThanOrEqual(96_000)
+  })
+
+  test('carries the licence of every package that is in it', () => {
+    const { sources }: { sources: string[] } = JSON.parse(readFileSync(`${BUILT_FILE}.map`, 'utf8'))
+    const packages = new Set(sources.flatMap((source) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1] ?? []))
+    expect(packages.size).toBeGreaterThan(3)
+    const text = readFileSync(BUILT_FILE, 'utf8')
+    for (const name of packages) {
+      const { version } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, 'utf8'))
+      expect(text).toMatch(new RegExp(`^${name} ${version}, Copyright .+`, 'm'))
+    }
+    expect(text).toContain('Permission is hereby granted, free of charge')
+    expect(text).toContain('The above copyright notice and this permission notice shall be included')
+  })
+})
