@@ -4,7 +4,8 @@ import { errorCode } from './proc.ts'
 
 const isServed = (path: string) =>
   new Promise<boolean>((resolve, reject) => {
-    const probe = connect(path)
+    // As { path }, since connect('38080') is a port.
+    const probe = connect({ path })
     probe.once('connect', () => {
       probe.destroy()
       resolve(true)

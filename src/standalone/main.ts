@@ -2,15 +2,20 @@ import { createServer, type Server } from 'node:http'
 import process from 'node:process'
 import { getRequestListener } from '@hono/node-server'
 import packageJson from '../../package.json' with { type: 'json' }
-import { nodeSignaller } from '../node/index.ts'
 import { lineLog } from '../node/line-log.ts'
-import { errorCode, mayKillOthers } from '../node/proc.ts'
+import { errorCode } from '../node/proc.ts'
 import { clearStaleSocket } from '../node/unix-socket.ts'
 import { createServerApp } from '../server/index.ts'
-import { bracketed, HELP, OPEN_TO_LOCAL_USERS, readSettings, type Settings, SettingsError } from './settings.ts'
+import { hostInUrl } from './host.ts'
+import { HELP, readSettings, type Settings } from './settings.ts'
+import { SettingsError } from './settings-error.ts'
+import { fail, type Listening, type Nothing, serverParts, warn, warnIfOpen } from './start.ts'
 
 /** How long a stop waits for requests in flight, in milliseconds. */
 const GRACE_MS = 4000
+
+/** How many connections may wait to be accepted. */
+const BACKLOG = 4096
 
 /** The head of a request must be here within 5 to 6 seconds, all of it within 10 to 11; idle connections close. */
 const TIMEOUTS = {
@@ -20,22 +25,21 @@ const TIMEOUTS = {
   connectionsCheckingInterval: 1000,
 }
 
-const warn = (text: string) => console.error(`psys-kill: ${text.replace(/\s+/g, ' ')}`)
-
 // Loaded only where there is a token to compare, as node:crypto takes its time at the start.
 const loadSha256 = async () => {
   const { createHash } = await import('node:crypto')
   return (text: string) => createHash('sha256').update(text).digest('hex')
 }
 
-const listen = async (server: Server, { host, port, socket }: Settings) => {
+const listen = async (server: Server, { host, port, socket, ...rest }: Listening) => {
+  rest satisfies Nothing
   if (socket !== undefined) {
     await clearStaleSocket(socket).catch((error: Error) => {
       throw new SettingsError(`Cannot listen on ${socket}: ${error.message}.`)
     })
   }
   return new Promise<string>((resolve, reject) => {
-    const place = socket ?? bracketed(host)
+    const place = socket ?? hostInUrl(host)
     server.once('error', (error) => {
       const reason = errorCode(error) === 'EADDRINUSE' ? 'another program listens there' : error.message
       reject(new SettingsError(`Cannot listen on ${socket ?? `${place}:${port}`}: ${reason}.`))
@@ -45,26 +49,24 @@ const listen = async (server: Server, { host, port, socket }: Settings) => {
       resolve(typeof address === 'object' && address ? `http://${place}:${address.port}` : place)
     }
     if (socket === undefined) {
-      server.listen(port, host, listening)
+      server.listen({ host, port, backlog: BACKLOG }, listening)
     } else {
       // The socket is made inside listen(); a chmod afterwards would leave it open to all for a moment.
       const umask = process.umask(0o117)
-      server.listen(socket, listening)
+      server.listen({ path: socket, backlog: BACKLOG }, listening)
       process.umask(umask)
     }
   })
 }
 
 const serve = async (settings: Settings) => {
-  const { hosts, origins, token, protect, quiet, socket } = settings
+  const { options, quiet, listening } = serverParts(settings)
   const log = lineLog(process.stdout)
   const stopping = new AbortController()
   const { fetch } = createServerApp({
-    signaller: nodeSignaller({ protect }),
+    ...options,
     stopping: stopping.signal,
-    hosts,
-    origins,
-    ...(token !== undefined && { token, hashFunction: await loadSha256() }),
+    ...(options.token !== undefined && { hashFunction: await loadSha256() }),
     log: { write: log.write, quiet, remoteAddress: (c) => c.env.incoming.socket.remoteAddress },
   })
   // A request without Host gets the answer of the Host check rather than Node's.
@@ -85,8 +87,8 @@ const serve = async (settings: Settings) => {
   process.on('SIGTERM', stop)
   process.on('SIGINT', stop)
 
-  const place = await listen(server, settings)
-  if (token === undefined && socket === undefined && mayKillOthers()) warn(OPEN_TO_LOCAL_USERS)
+  const place = await listen(server, listening)
+  warnIfOpen(settings)
   log.write(JSON.stringify({ time: new Date().toISOString(), message: `listening on ${place}` }))
 }
 
@@ -97,8 +99,4 @@ const main = async () => {
   else await serve(settings)
 }
 
-main().catch((error: unknown) => {
-  if (!(error instanceof SettingsError)) throw error
-  warn(error.message)
-  process.exitCode = 1
-})
+main().catch(fail)

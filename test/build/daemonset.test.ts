@@ -17,6 +17,7 @@ describe('build/daemonset.yaml', () => {
     expect(pod.hostPID).toBe(true)
     expect(pod.hostNetwork).toBeUndefined()
     expect(pod.automountServiceAccountToken).toBe(false)
+    expect(pod.enableServiceLinks).toBe(false)
     expect(container.securityContext).toMatchObject({
       runAsUser: 0,
       capabilities: { drop: ['ALL'], add: ['KILL'] },

@@ -54,6 +54,16 @@ describe('clearStaleSocket', () => {
     expect(lstatSync(path).isSocket()).toBe(true)
   })
 
+  test('takes a path for a path, though it looks like a port', async () => {
+    using folder = emptyFolder()
+    await using _live = await listenOn(folder.file('38080'))
+    const module = new URL('../../build/dist/lib/node/index.js', import.meta.url)
+    const script = `import('${module}').then(({ clearStaleSocket }) => clearStaleSocket('38080'))`
+    const child = spawn(process.execPath, ['-e', script], { cwd: folder.path, stdio: 'ignore' })
+    expect(await once(child, 'exit')).toEqual([1, null])
+    expect(lstatSync(folder.file('38080')).isSocket()).toBe(true)
+  })
+
   test('refuses what is no socket, and never touches it', async () => {
     using folder = emptyFolder()
     writeFileSync(folder.file('file'), 'precious')
@@ -107,7 +117,7 @@ describe('the server on a socket', () => {
   test('kills, whatever the Host, and removes the socket when it stops', async () => {
     using folder = emptyFolder()
     const path = folder.file('socket')
-    await using server = await startServer({ args: ['--socket', path, '--host', '0.0.0.0', '--port', '0'] })
+    await using server = await startServer({ args: ['--socket', path], env: { PSYS_KILL_HOST: '0.0.0.0', PORT: '0' } })
     expect(server.url).toBe(path)
     using target = await startTarget()
     const answer = await exchange(path, killRequest(JSON.stringify({ pid: target.pid }), { host: 'anything.example' }))

@@ -4,6 +4,7 @@ import { lstatSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { expect, describe as group, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
+import { listeningPlaces } from '../support/listening.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
@@ -112,6 +113,23 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
     expect(runToEnd([...command, '--socket', path], {}).stderr).toContain('in use by another server')
     expect(await server.stop()).toBe(0)
     expect(lstatSync(path, { throwIfNoEntry: false })).toBeUndefined()
+  })
+
+  test.each([
+    ['a path that looks like a port', ['--socket', '38080'], {}, './38080'],
+    ['an address of its own', ['--port', '0', '--host', '127.0.0.2'], {}, '127.0.0.2:PORT'],
+    ['IPv6', ['--port', '0', '--host', '::1'], {}, '[::1]:PORT'],
+    ['all addresses with a token', ['--port', '0', '--host', '0.0.0.0'], { PSYS_KILL_TOKEN: TOKEN }, '0.0.0.0:PORT'],
+  ])('listens on %s alone', async (_what, args, more, place) => {
+    using folder = emptyFolder()
+    await using server = await startServer({
+      command,
+      args,
+      env: { ...denoEnv(env.DENO_DIR), ...more },
+      cwd: folder.path,
+    })
+    const [, port = ''] = /:(\d+)$/.exec(server.url) ?? []
+    expect(listeningPlaces(server.child.pid)).toEqual([place.replace('PORT', port)])
   })
 
   test('takes the place of a server that died', async () => {

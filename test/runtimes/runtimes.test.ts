@@ -1,6 +1,7 @@
 import { chmodSync, readlinkSync, realpathSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
+import { listeningPlaces } from '../support/listening.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
 import { describeConformance, type Feature, type Peer } from './conformance.ts'
 import { DENO_BUN_ENTRY, denoEnv, EMBEDDING, MAIN_SOURCE, type Runtime, runtimes, versionOf } from './runtimes.ts'
@@ -91,5 +92,11 @@ for (const { runtime, what, command, args = ['--port', '0'], env = {}, listening
       folder[Symbol.dispose]()
     })
     describeConformance(has, () => peer)
+
+    describe('listening', () => {
+      test('listens on one port of 127.0.0.1, and nowhere else', () => {
+        expect(listeningPlaces(server.child.pid)).toEqual([`127.0.0.1:${new URL(server.url).port}`])
+      })
+    })
   })
 }

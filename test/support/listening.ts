@@ -1,0 +1,47 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+
+/** An address of /proc/net, of which each word of four bytes stands in reverse, as it is written in a URL. */
+const inUrl = (address: string) => {
+  const [host = '', port = ''] = address.split(':')
+  const words = (host.match(/.{8}/g) ?? []).map((word) => Buffer.from(word, 'hex').reverse())
+  const groups = words.flatMap((word) => [word.subarray(0, 2).toString('hex'), word.subarray(2).toString('hex')])
+  const name = words.length > 1 ? new URL(`http://[${groups.join(':')}]`).hostname : words[0]?.join('.')
+  return `${name}:${Number.parseInt(port, 16)}`
+}
+
+/** The sockets of a kind that wait for whoever comes, in the network of a process: their inodes, and where they do. */
+const waiting = (pid: number | undefined, kind: string) => {
+  const [, ...lines] = readFileSync(`/proc/${pid}/net/${kind}`, 'latin1').trimEnd().split('\n')
+  return lines.flatMap((line): [inode: string, place: string][] => {
+    const fields = line.trim().split(/\s+/)
+    if (kind === 'unix') {
+      // Flags: __SO_ACCEPTCON.
+      const [, , , flags, , , inode = '', path = ''] = fields
+      return flags === '00010000' ? [[inode, path]] : []
+    }
+    const [, local = '', , state, , , , , , inode = ''] = fields
+    // 0A: listening; of UDP 07: not connected to anybody.
+    return state === (kind.startsWith('tcp') ? '0A' : '07') ? [[inode, inUrl(local)]] : []
+  })
+}
+
+/** What a descriptor is; undefined where it was closed meanwhile. */
+const targetOf = (path: string) => {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Where a process listens, as the kernel tells: `127.0.0.1:80`, `[::1]:80`, or the path of a Unix socket. UDP counts.
+ */
+export const listeningPlaces = (pid: number | undefined): string[] => {
+  const folder = `/proc/${pid}/fd`
+  const own = new Set(readdirSync(folder).map((fd) => targetOf(`${folder}/${fd}`)))
+  return ['tcp', 'tcp6', 'udp', 'udp6', 'unix']
+    .flatMap((kind) => waiting(pid, kind))
+    .filter(([inode]) => own.has(`socket:[${inode}]`))
+    .map(([, place]) => place)
+}
