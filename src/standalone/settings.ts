@@ -76,8 +76,8 @@ const parseCommandLine = (args: readonly string[]) => {
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
-    // Its first sentence names the option; what follows is about quoting.
-    const [reason] = String(error instanceof Error ? error.message : error).split(/\. |\n/)
+    // Its first sentence names the option; the others are about quoting. What is no option may be a secret, gone astray.
+    const [reason] = String(error instanceof Error ? error.message : error).split(/(?<=^Unexpected argument) |\.\s|\n/)
     throw new SettingsError(`${reason}. See --help.`)
   }
 }
