@@ -77,7 +77,7 @@ describe.skipIf(process.platform !== 'linux')('what the kernel says where it lis
   test('a path that looks like a port is left to the server that has it, and taken over from one that died', async () => {
     using folder = emptyFolder()
     const options = { args: ['--socket', '38080'], cwd: folder.path }
-    const first = await startServer(options)
+    await using first = await startServer(options)
     await expect(startServer(options)).rejects.toThrow('./38080 is in use by another server.')
     expect(listeningPlaces(first.child.pid)).toEqual(['./38080'])
     first.child.kill('SIGKILL')

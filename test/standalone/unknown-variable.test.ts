@@ -115,6 +115,7 @@ describe('what Kubernetes adds', () => {
     ['PSYS_KILL_PORT_3000_TCP_ADDR', ['3000', 'localhost']],
     ['PSYS_KILL_PORT_3000_HTTP', ['tcp://10.0.0.1:80']],
     ['psys_kill_service_host', ['10.0.0.1']],
+    ['PSYS_KILL_web_SERVICE_HOST', ['10.0.0.1']],
   ])('is told by the form of the value: %s is not passed over for %j', (name, values) => {
     for (const value of values) expect(messageOf([], { [name]: value })).toContain(`Unknown variable ${name}`)
   })
