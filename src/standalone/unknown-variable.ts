@@ -34,9 +34,9 @@ const isNear = (a: string, b: string) => {
  * @param known - the names that there are.
  */
 export const refuseUnknownVariables = (env: Environment, known: readonly string[]) => {
-  for (const [name, value = ''] of Object.entries(env)) {
+  for (const name of Object.keys(env)) {
     // One character off, a name still has one of these words; most names have none.
-    if (!/psys|kill/i.test(name) || known.includes(name) || isOfService(name, value)) continue
+    if (!/psys|kill/i.test(name) || known.includes(name) || isOfService(name, env[name] ?? '')) continue
     const meant = known.find((each) => isNear(letters(name), letters(each.replace(/^PORT$/, 'PSYS_KILL_PORT'))))
     if (meant !== undefined) throw new SettingsError(`Unknown variable ${name}; it is spelt ${meant}. See --help.`)
     if (/^PSYS_KILL_/i.test(name)) throw new SettingsError(`Unknown variable ${name}. See --help.`)
