@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { openSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import { setImmediate } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { lineLog } from '../../src/node/line-log.ts'
+import { dropped } from '../support/dropped.ts'
 
 type Done = (error?: Error | null) => void
 
@@ -21,19 +23,6 @@ const recorder = (end: (done: Done, writes: number) => void = (done) => done()) 
   })
   return { stream, writes }
 }
-
-/** How many lines the reports in a text say were dropped. */
-const dropped = (text: string) =>
-  text
-    .split('\n')
-    .filter((line) => line.startsWith('{'))
-    .map((line) => {
-      const { time, dropped, ...rest } = JSON.parse(line)
-      expect(time).toMatch(/^\d{4}-.+Z$/)
-      expect(rest).toEqual({})
-      return Number(dropped)
-    })
-    .reduce((sum, count) => sum + count, 0)
 
 test('the lines of one turn of the event loop are one write', async () => {
   const { stream, writes } = recorder()
@@ -78,55 +67,91 @@ test('flush resolves with nothing to hand over, and where the stream fails', asy
 
 describe('a stream that stalls', () => {
   const LINE = 'x'.repeat(999)
+  const MEBIBYTE = 1024 * 1024
+
+  /** A log whose first line is under way, and stays so until `resume`. */
+  const stalled = async (first = 'f'.repeat(99_999)) => {
+    let resume: Done | undefined
+    const { stream, writes } = recorder((done) => {
+      if (resume) done()
+      else resume = done
+    })
+    const log = lineLog(stream)
+    log.write(first, true)
+    await setImmediate()
+    return { log, writes, resume: () => resume?.() }
+  }
 
   test('has a bounded number of lines wait; those beyond are dropped, counted and reported', async () => {
-    const pending: Done[] = []
-    const { stream, writes } = recorder((done) => pending.push(done))
-    const log = lineLog(stream)
+    const { log, writes, resume } = await stalled()
     for (let i = 0; i < 3000; i++) {
-      log.write(LINE)
+      log.write(LINE, true)
       if (i % 100 === 0) await setImmediate()
     }
-    await setImmediate()
-    expect(stream.writableLength).toBeGreaterThan(1_000_000)
-    expect(stream.writableLength).toBeLessThan(1_100_000)
-    while (pending.length > 0) {
-      pending.shift()?.()
-      await setImmediate()
-    }
-    log.write('after')
-    await setImmediate()
-    pending.shift()?.()
-    const kept = writes.join('').split(LINE).length - 1
-    expect(kept).toBeGreaterThan(1000)
-    expect(dropped(writes.join(''))).toBe(3000 - kept)
-    expect(writes.join('')).not.toMatch(/^\n|\n\n/)
-    expect(writes.at(-1)).toMatch(/\}\nafter\n$/)
-    await setImmediate()
+    expect(writes).toHaveLength(1)
+    resume()
+    await log.flush()
     log.write('later')
-    await setImmediate()
-    expect(writes.at(-1)).toBe('later\n')
+    await log.flush()
+    const [, waited = '', later] = writes
+    const kept = waited.split(LINE).length - 1
+    expect(kept).toBe(Math.floor((MEBIBYTE - 100_000) / 1000))
+    expect(dropped(waited)).toBe(3000 - kept)
+    expect(waited).not.toMatch(/^\n|\n\n/)
+    expect(later).toBe('later\n')
+  })
+
+  test('keeps half of the room for the essential lines', async () => {
+    const { log, writes, resume } = await stalled()
+    for (let i = 0; i < 3000; i++) log.write(LINE)
+    for (let i = 0; i < 400; i++) log.write(`${LINE}!`, true)
+    log.write(LINE)
+    resume()
+    await log.flush()
+    const waited = writes[1] ?? ''
+    const kept = Math.floor((MEBIBYTE / 2 - 100_000) / 1000)
+    expect(waited.split(`${LINE}\n`).length - 1).toBe(kept)
+    expect(waited.split(`${LINE}!\n`).length - 1).toBe(400)
+    expect(dropped(waited)).toBe(3001 - kept)
+  })
+
+  test('is told of what was dropped as soon as it goes on, with no line that follows', async () => {
+    const { log, writes, resume } = await stalled('f'.repeat(MEBIBYTE - 1))
+    log.write('dropped', true)
+    const flush = log.flush()
+    resume()
+    await flush
+    expect(writes).toHaveLength(2)
+    expect(dropped(writes[1] ?? '')).toBe(1)
   })
 
   test('within one turn as well', async () => {
     const { stream, writes } = recorder()
     const log = lineLog(stream)
-    for (let i = 0; i < 3000; i++) log.write(LINE)
+    for (let i = 0; i < 3000; i++) log.write(LINE, true)
     await setImmediate()
     expect(writes).toHaveLength(1)
-    expect(writes[0]?.length).toBeGreaterThan(1_000_000)
-    expect(writes[0]?.length).toBeLessThan(1_100_000)
-    expect(dropped(writes[0] ?? '')).toBe(3000 - ((writes[0]?.split(LINE).length ?? 0) - 1))
+    expect(dropped(writes[0] ?? '')).toBe(3000 - Math.floor(MEBIBYTE / 1000))
   })
 
-  test('is a real pipe that nobody reads: memory stays bounded, and a reader that comes back is told', async () => {
+  test('and characters that take three bytes make no difference', async () => {
+    const { stream, writes } = recorder()
+    const log = lineLog(stream)
+    for (const length of [1, 20_000, 25_000, 500_000]) {
+      log.write('€'.repeat(length), true)
+      await setImmediate()
+      expect(writes.pop()).toBe(`${'€'.repeat(length)}\n`)
+    }
+  })
+
+  test('is a real socket that nobody reads: memory stays bounded, and a reader that comes back is told', async () => {
     using reader = spawn('cat', { stdio: ['pipe', 'pipe', 'inherit'] })
     const log = lineLog(reader.stdin)
     for (let i = 0; i < 5000; i++) {
       log.write(LINE)
       if (i % 50 === 0) await setImmediate()
     }
-    expect(reader.stdin.writableLength).toBeLessThan(1_100_000)
+    expect(reader.stdin.writableLength).toBeLessThan(MEBIBYTE)
     let text = ''
     reader.stdout.on('data', (chunk) => {
       text += chunk
@@ -161,7 +186,7 @@ describe('a stream that fails', () => {
   ])('has its lines counted as dropped, and reported when it works again: %s', async (_how, fail) => {
     const writes: string[] = []
     let failures = 2
-    const write = (chunk: string, done: Done) => {
+    const write = (chunk: string, _encoding: 'utf8', done: Done) => {
       writes.push(chunk)
       if (failures-- > 0) fail(done)
       else done()
@@ -182,13 +207,13 @@ describe('a stream that fails', () => {
     log.write('e')
     await setImmediate()
     expect(writes[3]).toBe('e\n')
-    log.write('x'.repeat(2_000_000))
-    log.write('dropped')
+    log.write('x'.repeat(2_000_000), true)
+    log.write('f')
     await setImmediate()
-    expect(writes[4]).toMatch(/^\{[^\n]+"dropped":1\}\nx+\n$/)
+    expect(writes[4]).toMatch(/^\{[^\n]+"dropped":1\}\nf\n$/)
   })
 
-  test('is a real pipe whose reader has gone: nothing is thrown, memory stays bounded', async () => {
+  test('is a real socket whose reader has gone: nothing is thrown, memory stays bounded', async () => {
     using reader = spawn('true', { stdio: ['pipe', 'ignore', 'inherit'] })
     await once(reader, 'exit')
     const log = lineLog(reader.stdin)
@@ -199,4 +224,16 @@ describe('a stream that fails', () => {
     await log.flush()
     expect(reader.stdin.writableLength).toBeLessThan(1_100_000)
   })
+})
+
+test('a write that somebody put over that of a stream gets the lines, and not the descriptor', async () => {
+  const texts: string[] = []
+  const write = (text: string, _encoding: 'utf8', done: Done) => {
+    texts.push(text)
+    done()
+  }
+  const log = lineLog(Object.assign(new Writable(), { fd: openSync('/dev/full', 'w'), write }))
+  log.write('a')
+  await log.flush()
+  expect(texts).toEqual(['a\n'])
 })
