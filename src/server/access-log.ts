@@ -4,8 +4,11 @@ import { setResponseHeader } from './response-header.ts'
 
 /** What accessLog takes. */
 export interface AccessLogOptions {
-  /** Gets one line of JSON, in ASCII and without the newline, for each request. */
-  write: (line: string) => void
+  /**
+   * Gets one line of JSON, in ASCII and without the newline, for each request, and whether it is essential: a signal
+   * went out, or may have. Others may be lost before it.
+   */
+  write: (line: string, essential: boolean) => void
   /** Write only the requests that ended in an unexpected error. Default: false. */
   quiet?: boolean
   /** The address that the request came from, as the runtime tells it. Default: not recorded. */
@@ -73,7 +76,7 @@ export const accessLog =
       ms: Math.round((performance.now() - start) * 1000) / 1000,
       error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
     }
-    write(toAscii(JSON.stringify(record)))
+    write(toAscii(JSON.stringify(record)), /^(sent|exited|running|failed)$/.test(record.outcome))
   }
 
 /** The hooks of createApp by which accessLog learns what happened. */

@@ -29,7 +29,7 @@ const HEALTH_PATH = '/healthz'
  *
  * @example
  * ```ts
- * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: console.log } })
+ * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
  * ```
  */
 export const createServerApp = ({

@@ -257,3 +257,24 @@ test('quiet leaves out everything but errors', async () => {
   expect(lines).toHaveLength(1)
   expect(record()).toMatchObject({ outcome: 'failed', error: expect.stringContaining('disk on fire') })
 })
+
+test.each<[body: string, terminate: () => Outcome, essential: boolean]>([
+  ['{"pid":1}', () => ({ code: 'sent' }), true],
+  ['{"pid":1}', () => ({ code: 'exited' }), true],
+  ['{"pid":1}', () => ({ code: 'running' }), true],
+  [
+    '{"pid":1}',
+    () => {
+      throw new Error('perhaps after the signal')
+    },
+    true,
+  ],
+  ['{"pid":1}', () => ({ code: 'ESRCH' }), false],
+  ['{"pid":1}', () => ({ code: 'EPERM' }), false],
+  ['{"pid":0}', sent, false],
+])('a record is essential where a signal went out, or may have: %s %s', async (body, terminate, essential) => {
+  const seen: boolean[] = []
+  const { kill } = serviceWith(terminate, { write: (_line, essential) => seen.push(essential) })
+  await kill(body)
+  expect(seen).toEqual([essential])
+})
