@@ -8,7 +8,7 @@ type Schema = Record<string, unknown>
 /** What a status means to the caller of the kill route. */
 const STATUSES: Record<Answer['status'], string> = {
   200: 'SIGTERM was sent. With `waitMs` it also says whether the process has exited; without, a process may still ignore the signal.',
-  400: 'A field is not what it must be, or the body is not JSON, or was not sent as `application/json`. Where several fields are wrong, the first of pid, startedBefore, waitMs is named. Nothing was signalled.',
+  400: 'A field is not what it must be, or the body is not JSON, or was not sent as `application/json`. Where several fields are wrong, the first of pid, startedBefore, waitMs is named, and an unknown field last. Nothing was signalled.',
   401: 'The server has a token, and the request did not carry it. Nothing was signalled.',
   403: 'The process is not to be signalled by this server, or the caller may not ask. Nothing was signalled.',
   404: 'There is no such process. Nothing was signalled.',
@@ -16,6 +16,7 @@ const STATUSES: Record<Answer['status'], string> = {
   413: 'The body is above 4 KiB. Nothing was signalled.',
   500: 'Anything unexpected; the cause is in the log of the server.',
   501: 'This system cannot tell what an optional field asks for. Nothing was signalled.',
+  503: 'As many requests wait for an exit as the server lets wait. Nothing was signalled.',
 }
 
 /** When each answer is given. */
@@ -26,6 +27,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   'bad pid': 'The PID is no integer above zero, or the body is no JSON object',
   'bad startedBefore': 'Not ISO 8601 with an offset',
   'bad waitMs': 'Not an integer from 0 to 60000',
+  'unknown field': 'A field that is not known: a misspelt condition must not kill',
   EPERM: "Another user's process, or one that policy protects",
   ESRCH: 'No such process, or it has already terminated, or it started after startedBefore',
   'bad method': 'Another method on the path',
@@ -33,6 +35,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   failed: 'The cause is in the log',
   'no startedBefore': 'Start times are not known here',
   'no waitMs': 'Exits are not known here',
+  'too many waits': 'Try again later, or without waitMs',
   unauthorized: 'No token, or another one (standalone server)',
   host: 'The request came by a Host that is not answered (standalone server)',
   origin: 'A web page of another origin sent the request (standalone server)',
@@ -78,7 +81,7 @@ const requestSchema = () => {
   const properties = Object.fromEntries(
     Object.entries(FIELDS).map(([name, texts]) => [name, { ...Object(fields[name]), ...texts }]),
   )
-  return { ...schema, properties, description: 'Unknown fields are ignored.' }
+  return { ...schema, properties, description: 'Unknown fields are refused.' }
 }
 
 /** Just these values. */
@@ -110,6 +113,7 @@ interface Header {
 const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
   401: { 'WWW-Authenticate': { required: true, schema: { const: 'Bearer' }, description: 'The scheme to use' } },
   405: { Allow: { required: true, schema: { const: 'POST' }, description: 'The method to use' } },
+  503: { 'Retry-After': { required: true, schema: { const: '1' }, description: 'In how many seconds to try again' } },
 }
 const REQUEST_ID = {
   'X-Request-Id': {
@@ -127,7 +131,7 @@ const responsesOf = (
     [...new Set(named.map(([, { status }]) => status))].toSorted().map((status) => {
       const same = named.filter(([, answer]) => answer.status === status)
       const examples = same.map(([name, { body }]) => [
-        name.replace(' ', '-'),
+        name.replaceAll(' ', '-'),
         { summary: SUMMARIES[name], value: body },
       ])
       const content = {

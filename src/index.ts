@@ -1,4 +1,5 @@
 export { KILL_PATH } from './app/answers.ts'
-export { type AppOptions, type AppType, type Attempt, createApp } from './app/app.ts'
+export { type AppOptions, type AppType, createApp } from './app/app.ts'
+export type { KillAttempt } from './app/attempt.ts'
 export { type RemoteSignallerOptions, remoteSignaller } from './app/remote.ts'
-export type { Conditions, Outcome, OutcomeCode, Signaller } from './app/signaller.ts'
+export type { Condition, Delivery, Outcome, OutcomeCode, Progress, Signaller } from './app/signaller.ts'

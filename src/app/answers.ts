@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONValue } from 'hono/utils/types'
-import type { OutcomeCode } from './signaller.ts'
+import type { Condition, OutcomeCode } from './signaller.ts'
 
 /** The path of the endpoint, for middleware of your own. */
 export const KILL_PATH = '/api/connections/kill'
@@ -22,6 +22,7 @@ export const answers = {
   'bad pid': answer(400, { error: 'Invalid pid' }),
   'bad startedBefore': answer(400, { error: 'Invalid startedBefore' }),
   'bad waitMs': answer(400, { error: 'Invalid waitMs' }),
+  'unknown field': answer(400, { error: 'Unknown field' }),
   EPERM: answer(403, { error: 'Permission denied' }),
   ESRCH: answer(404, { error: 'Process not found' }),
   'bad method': answer(405, { error: 'Method Not Allowed' }, { Allow: 'POST' }),
@@ -29,7 +30,8 @@ export const answers = {
   failed: answer(500, { error: 'Failed to kill process' }),
   'no startedBefore': answer(501, { error: 'startedBefore is not supported here' }),
   'no waitMs': answer(501, { error: 'waitMs is not supported here' }),
-} satisfies Record<OutcomeCode, unknown> & Record<string, unknown>
+  'too many waits': answer(503, { error: 'Too many waits' }, { 'Retry-After': '1' }),
+} satisfies Record<OutcomeCode | `bad ${Condition}`, unknown> & Record<string, unknown>
 
 /** What only a server answers, never the embedded app. */
 export const refusals = {

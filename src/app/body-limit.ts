@@ -1,10 +1,11 @@
 import type { Context, Next } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { answers } from './answers.ts'
+import { refuse } from './attempt.ts'
 
 const MAX_BYTES = 4096
 
-const tooLarge = (c: Context) => answers['too large'].send(c)
+const tooLarge = (c: Context) => refuse(c, answers['too large'], 'size')
 const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
 
 /**
@@ -15,6 +16,6 @@ export const limitBody = (c: Context, next: Next) => {
   const length = c.req.header('content-length')
   if (length === undefined || c.req.header('transfer-encoding'))
     // A middleware of the host service may have read it already.
-    return c.req.raw.bodyUsed ? next() : countedLimit(c, next).catch(() => answers['bad pid'].send(c))
+    return c.req.raw.bodyUsed ? next() : countedLimit(c, next).catch(() => refuse(c, answers['bad pid'], 'body'))
   return Number(length) <= MAX_BYTES ? next() : tooLarge(c)
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import type { Condition } from './signaller.ts'
 
 /**
  * The number that decimal digits are, white space around them allowed; anything else stays what it is. (A union of
@@ -8,8 +9,8 @@ export const fromDigits = z.transform((value: number | string) =>
   typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value) ? Number(value) : value,
 )
 
-/** The body of a request. Unknown fields are ignored. */
-export const killRequest = z.object({
+/** The body of a request. Unknown fields are refused: a misspelt condition must not kill. */
+export const killRequest = z.strictObject({
   /** A JSON number, or decimal digits in a string; nothing half-parsed. */
   pid: z.pipe(fromDigits, z.int().check(z.minimum(1))),
   /** ISO 8601 with an offset. Finer than a millisecond is cut off, towards the earlier time, which is the safe side. */
@@ -21,4 +22,7 @@ export const killRequest = z.object({
     ),
   ),
   waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),
-})
+} satisfies Record<'pid' | Condition, unknown>)
+
+/** What a request asks for beside the signal. */
+export type KillConditions = Omit<z.output<typeof killRequest>, 'pid'>

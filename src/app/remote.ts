@@ -1,5 +1,5 @@
 import { answers, KILL_PATH } from './answers.ts'
-import type { Conditions, Outcome, OutcomeCode, Signaller } from './signaller.ts'
+import { CONDITIONS, type Delivery, type Outcome, type OutcomeCode, type Signaller } from './signaller.ts'
 
 /** What remoteSignaller takes. */
 export interface RemoteSignallerOptions {
@@ -22,9 +22,14 @@ const fetchOnce = (url: string, init: RequestInit) => {
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-const REFUSALS = ['EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] satisfies OutcomeCode[]
+const REFUSALS = ['EPERM', 'ESRCH', 'too many waits', 'no startedBefore', 'no waitMs'] satisfies OutcomeCode[]
 const SIGNALLED = ['sent', ...REFUSALS] satisfies OutcomeCode[]
 const WAITED = ['exited', 'running', ...REFUSALS] satisfies OutcomeCode[]
+
+/** The years that a peer reads, as milliseconds; what an offset took beyond them is before or after every process. */
+const FIRST = Date.parse('0000-01-01T00:00:00Z')
+const LAST = Date.parse('9999-12-31T23:59:59.999Z')
+const readable = (time?: Date) => time && new Date(Math.min(Math.max(time.getTime(), FIRST), LAST))
 
 /**
  * Forwards to another psys-kill and hands back its outcome: for a gateway, a Worker, any place that has `fetch`.
@@ -44,7 +49,7 @@ export const remoteSignaller = ({
   token,
   fetch = fetchOnce,
   timeoutMs = 5000,
-}: RemoteSignallerOptions): Signaller & Required<Signaller> => {
+}: RemoteSignallerOptions): Signaller => {
   const base = url.replace(/\/+$/, '')
   const endpoint = base.endsWith(KILL_PATH) ? base : base + KILL_PATH
   const headers = {
@@ -52,22 +57,24 @@ export const remoteSignaller = ({
     ...(token !== undefined && { authorization: `Bearer ${token}` }),
   }
 
-  const terminateWith = async (pid: number, { startedBefore, waitMs, stopWaiting }: Conditions): Promise<Outcome> => {
-    const response = await fetch(endpoint, {
-      method: 'POST',
-      headers,
-      body: JSON.stringify({ pid, startedBefore, waitMs }),
-      redirect: 'manual',
-      signal: AbortSignal.any([...stopWaiting, AbortSignal.timeout(timeoutMs + (waitMs ?? 0))]),
-    })
-    const text = await response.text()
-    const expected = waitMs === undefined ? SIGNALLED : WAITED
-    const code = expected.find(
-      (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
-    )
-    if (code === undefined) throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
-    return { code }
+  return {
+    supports: CONDITIONS,
+    terminate: async (pid, { startedBefore, waitMs, stopWaiting, onSignal }: Delivery): Promise<Outcome> => {
+      onSignal({ code: 'forwarded' })
+      const response = await fetch(endpoint, {
+        method: 'POST',
+        headers,
+        body: JSON.stringify({ pid, startedBefore: readable(startedBefore), waitMs }),
+        redirect: 'manual',
+        signal: AbortSignal.any([...stopWaiting, AbortSignal.timeout(timeoutMs + (waitMs ?? 0))]),
+      })
+      const text = await response.text()
+      const expected = waitMs === undefined ? SIGNALLED : WAITED
+      const code = expected.find(
+        (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
+      )
+      if (code === undefined) throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
+      return { code }
+    },
   }
-
-  return { terminate: (pid) => terminateWith(pid, { stopWaiting: [] }), terminateWith }
 }

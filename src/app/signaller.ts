@@ -1,3 +1,7 @@
+/** What a request may ask for beside the signal; each is a field of its body. */
+export const CONDITIONS = ['startedBefore', 'waitMs'] as const
+export type Condition = (typeof CONDITIONS)[number]
+
 /**
  * What a signaller did, or why it did nothing. `ESRCH` and `EPERM` are the errors of kill(2).
  *
@@ -5,19 +9,27 @@
  * - `exited`, `running`: SIGTERM was sent, and within `waitMs` the process terminated, or did not.
  * - `ESRCH`: no such process, or it has already terminated, or it is not the one that was meant. No signal.
  * - `EPERM`: another user's process, or one that policy protects. No signal.
+ * - `too many waits`: the limit of waits at once is reached. No signal.
  * - `no startedBefore`, `no waitMs`: this system cannot tell what the condition asks for. No signal.
  */
-export type OutcomeCode = 'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'no startedBefore' | 'no waitMs'
+export type OutcomeCode = 'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'too many waits' | `no ${Condition}`
 
 /** What a signaller returns. */
 export interface Outcome {
   readonly code: OutcomeCode
   /** The name of the process, for the record, where the signaller knows it. Untrusted: a process names itself. */
   readonly command?: string | undefined
+  /** Why nothing was signalled, for the record, where the code leaves that open: `protected`, say. */
+  readonly reason?: string | undefined
 }
 
-/** What a request may ask for beside the signal. */
-export interface Conditions {
+/** What a signaller tells while it works: the signal is out, or what follows is up to a peer. */
+export interface Progress extends Pick<Outcome, 'command'> {
+  readonly code: 'sent' | 'forwarded'
+}
+
+/** What comes with a PID. */
+export interface Delivery {
   /** Signal the process only if it started at or before this time. */
   readonly startedBefore?: Date | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */
@@ -27,6 +39,8 @@ export interface Conditions {
    * where it is not known whether the signal was sent.
    */
   readonly stopWaiting: readonly AbortSignal[]
+  /** To be called at once when the signal is out, and before a peer is asked: a record is made then, whatever follows. */
+  readonly onSignal: (progress: Progress) => void
 }
 
 /**
@@ -41,17 +55,17 @@ export interface Conditions {
  */
 export interface Signaller {
   /**
-   * Sends SIGTERM.
+   * The conditions that `terminate` honours. A request with another one is answered 501, and `terminate` is not called.
+   * Default: none.
+   */
+  readonly supports?: readonly Condition[]
+
+  /**
+   * Sends SIGTERM, unless a condition forbids it.
    *
    * @param pid - an integer from 1 to 2147483647; the app passes nothing else.
    */
-  terminate(pid: number): Outcome | Promise<Outcome>
-
-  /**
-   * Sends SIGTERM under conditions. A signaller without this method makes the app answer 501, unsignalled, to every
-   * request with `startedBefore` or `waitMs`; one that can honour only some conditions answers `no …` to the others.
-   */
-  terminateWith?(pid: number, conditions: Conditions): Outcome | Promise<Outcome>
+  terminate(pid: number, delivery: Delivery): Outcome | Promise<Outcome>
 }
 
 /** The largest PID that a kill call can take: `pid_t` is a signed 32-bit integer. */

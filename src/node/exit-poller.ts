@@ -1,40 +1,47 @@
-import type { ProcessLook } from './proc.ts'
+import type { Stat } from './stat.ts'
 
 /** Which process, not only which PID: a successor with the same number is another one. */
-export interface ProcessIdentity extends Pick<ProcessLook, 'startTicks'> {
+export interface ProcessIdentity {
   readonly pid: number
+  /** Undefined where /proc does not show it. */
+  readonly startTicks?: number | undefined
 }
 
 interface Wait {
   readonly process: ProcessIdentity
   readonly deadline: number
   readonly stopWaiting: readonly AbortSignal[]
-  readonly settle: (exited: boolean) => void
+  readonly resolve: (exited: boolean) => void
 }
 
-/** How often the waits are gone through, in milliseconds, while they are few. */
-const TICK_MS = 20
-/** How long one tick may look at processes, in milliseconds; the next one goes on behind the last one looked at. */
-const LOOKS_MS = 2
-/** A tick is followed by a pause of so many times its own length: less than a tenth of a core, however many wait. */
-const PAUSE = 12
+/** The pause between two sweeps, in milliseconds, while the waits are few. */
+const PAUSE_MS = 20
+/** How long one sweep may read stats, in milliseconds; the next one goes on behind the last process read. */
+const SWEEP_MS = 2
+/** A sweep is followed by a pause of so many times its own length: less than a tenth of a core, however many wait. */
+const PAUSE_FACTOR = 12
+/** But no longer than this: a sweep looks long, too, where other programs had the core meanwhile. */
+const LONGEST_PAUSE_MS = 100
 
-/** Waits for processes that are not our children, for which there is no event: one timer, however many wait. */
-export const exitWatch = (look: (pid: number) => ProcessLook | undefined, isGone: (pid: number) => boolean) => {
+/**
+ * Waits for processes that are not our children, for which there is no event: one timer, however many wait.
+ *
+ * @param isGone - tells it of a process that `readStat` does not show.
+ */
+export const exitPoller = (readStat: (pid: number) => Stat | undefined, isGone: (pid: number) => boolean) => {
   const waits = new Set<Wait>()
   // One listener a signal, however many waits it stops: adding the thousandth to one signal is slow, and so is asking
-  // thousands of signals at every tick.
+  // thousands of signals in every sweep.
   const stoppedBy = new WeakMap<AbortSignal, Set<Wait>>()
-  let turn = waits.values()
-  let ticking = false
+  let polling = false
 
   const hasExited = ({ pid, startTicks }: ProcessIdentity) => {
     try {
-      const now = look(pid)
-      // Where /proc may hide processes, one can also have become hidden.
-      return now ? now.terminated || now.startTicks !== startTicks : isGone(pid)
+      const stat = readStat(pid)
+      if (!stat) return isGone(pid)
+      return stat.refusal?.code === 'ESRCH' || (startTicks !== undefined && stat.startTicks !== startTicks)
     } catch {
-      // No file descriptor to look with, say: not known to have exited.
+      // No file descriptor to read with, say: not known to have exited.
       return false
     }
   }
@@ -42,7 +49,7 @@ export const exitWatch = (look: (pid: number) => ProcessLook | undefined, isGone
   const end = (wait: Wait, exited: boolean) => {
     waits.delete(wait)
     for (const signal of wait.stopWaiting) stoppedBy.get(signal)?.delete(wait)
-    wait.settle(exited)
+    wait.resolve(exited)
   }
 
   const listen = (signal: AbortSignal) => {
@@ -54,33 +61,34 @@ export const exitWatch = (look: (pid: number) => ProcessLook | undefined, isGone
     return stopped
   }
 
-  const tick = () => {
+  const sweep = () => {
     const start = performance.now()
     for (const wait of waits) if (wait.deadline <= start) end(wait, hasExited(wait.process))
-    const looksEnd = performance.now() + LOOKS_MS
-    for (let looks = waits.size; looks > 0 && performance.now() < looksEnd; looks--) {
-      let next = turn.next()
-      if (next.done) {
-        turn = waits.values()
-        next = turn.next()
-      }
-      if (next.done) break
-      if (hasExited(next.value.process)) end(next.value, true)
+    const sweepEnd = performance.now() + SWEEP_MS
+    let reads = waits.size
+    for (const wait of waits) {
+      if (reads-- === 0 || performance.now() >= sweepEnd) break
+      // To the end of the queue.
+      waits.delete(wait)
+      waits.add(wait)
+      if (hasExited(wait.process)) end(wait, true)
     }
-    ticking = waits.size > 0
-    if (ticking) setTimeout(tick, Math.max(TICK_MS, PAUSE * (performance.now() - start)))
+    polling = waits.size > 0
+    if (!polling) return
+    const pause = PAUSE_FACTOR * (performance.now() - start)
+    setTimeout(sweep, Math.min(Math.max(PAUSE_MS, pause), LONGEST_PAUSE_MS))
   }
 
   return {
     /** Resolves with true once the process has terminated, with false after `waitMs` or when a signal aborts. */
     wait: (process: ProcessIdentity, waitMs: number, stopWaiting: readonly AbortSignal[]) =>
-      new Promise<boolean>((settle) => {
-        if (stopWaiting.some((signal) => signal.aborted)) return settle(false)
-        const wait = { process, deadline: performance.now() + waitMs, stopWaiting, settle }
+      new Promise<boolean>((resolve) => {
+        if (stopWaiting.some((signal) => signal.aborted)) return resolve(false)
+        const wait = { process, deadline: performance.now() + waitMs, stopWaiting, resolve }
         waits.add(wait)
         for (const signal of stopWaiting) (stoppedBy.get(signal) ?? listen(signal)).add(wait)
-        if (!ticking) setTimeout(tick, Math.min(waitMs, TICK_MS))
-        ticking = true
+        if (!polling) setTimeout(sweep, Math.min(waitMs, PAUSE_MS))
+        polling = true
       }),
   }
 }

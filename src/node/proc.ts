@@ -1,27 +1,13 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import process from 'node:process'
 
-/** What one read of `/proc/PID/stat` tells of a process (proc_pid_stat(5)). */
-export interface ProcessLook {
-  /** The name, as the process chose it; undefined where it is gone. */
-  readonly command: string | undefined
-  /** It has terminated, whether or not its parent has reaped it yet. */
-  readonly terminated: boolean
-  /** The number names a thread of a process, not a process. */
-  readonly thread: boolean
-  readonly kernelThread: boolean
-  /** Clock ticks from boot to its start: with the PID, what identifies a process. */
-  readonly startTicks: number
-}
-
-/** A clock tick in milliseconds: USER_HZ is 100 on every architecture that Node runs on. */
-const TICK_MS = 10
-const PF_KTHREAD = 0x200000
+/** The code of a system error, or undefined for anything else. */
+export const errorCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined)
 
 const buffer = Buffer.allocUnsafe(4096)
 
-// Into a buffer that is there already: half the system calls of readFileSync.
-const read = (path: string) => {
+/** Reads a short file; into a buffer that is there already, at half the system calls of readFileSync. */
+export const readShort = (path: string) => {
   const file = openSync(path, 'r')
   try {
     return buffer.toString('utf8', 0, readSync(file, buffer))
@@ -30,93 +16,55 @@ const read = (path: string) => {
   }
 }
 
-// Fields 2, 3, 9, 20, 22 and 38 of the man page. The name may itself have parentheses and spaces: it ends at the last one.
-const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+){15} (-?\d+)/s
-
-const parse = (stat: string): ProcessLook => {
-  const [, command, state, flags, threads, startTicks, exitSignal] = STAT.exec(stat) ?? []
-  if (command === undefined) throw new Error(`Not the stat of a process: ${stat}`)
-  return {
-    command,
-    // A leader that has exited while other threads run on looks like a zombie, but its process lives.
-    terminated: (state === 'Z' || state === 'X') && Number(threads) <= 1,
-    kernelThread: (Number(flags) & PF_KTHREAD) !== 0,
-    startTicks: Number(startTicks),
-    thread: exitSignal === '-1',
-  }
-}
-
-/** The code of a system error, or undefined for anything else. */
-export const errorCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined)
-
-/**
- * Whether /proc shows this process under its own PID. It does not on other systems, where it is not mounted, where it
- * belongs to another PID namespace, and where a runtime's permissions keep it closed.
- */
-const procIsOurs = () => {
+/** What `read` returns, or undefined where it throws. */
+export const attempt = <Result>(read: () => Result) => {
   try {
-    return read('/proc/self/stat').startsWith(`${process.pid} `)
+    return read()
   } catch {
-    return false
+    return undefined
   }
 }
 
-/** Whether it shows everybody's processes (proc_pid_mountinfo(5) names `hidepid` where it is mounted with that). */
-const procHidesNothing = () => {
-  try {
-    const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
-    return / \/proc .* - proc /.test(mounts) && !/ \/proc .* - proc .*\bhidepid=/.test(mounts)
-  } catch {
-    return false
-  }
-}
-
-const GONE: ProcessLook = {
-  command: undefined,
-  terminated: true,
-  thread: false,
-  kernelThread: false,
-  startTicks: Number.NaN,
-}
+/** Where the threads of a process have ids that kill(2) takes. */
+export const onLinux = () => process.platform === 'linux' || process.platform === 'android'
 
 /**
- * The look at a process, or undefined where there is no /proc of our own to look at. It returns undefined where /proc
- * may hide the process, and throws when it cannot tell (EMFILE, say).
+ * Whether /proc numbers processes as kill(2) does here. It does not on other systems, where it is not mounted, where it
+ * is that of another PID namespace (which lists two PIDs for this process), and where the runtime forbids to read it.
  */
-export const procLook = () => {
-  if (!procIsOurs()) return undefined
-  const absent = procHidesNothing() ? GONE : undefined
-  return (pid: number): ProcessLook | undefined => {
-    try {
-      return parse(read(`/proc/${pid}/stat`))
-    } catch (error) {
-      const code = errorCode(error)
-      if (code === 'ENOENT' || code === 'ESRCH') return absent
-      if (code === 'EACCES' || code === 'EPERM') return undefined
-      throw error
-    }
-  }
+export const procIsOurs = () =>
+  onLinux() &&
+  attempt(
+    () =>
+      readShort('/proc/self/stat').startsWith(`${process.pid} `) &&
+      !/^NSpid:\t\d+\t/m.test(readShort('/proc/self/status')),
+  ) === true
+
+/** Whether it shows everybody's processes: proc_pid_mountinfo(5) names `hidepid` where it is mounted with that. */
+export const procHidesNothing = () => {
+  const mounts = attempt(() => readFileSync('/proc/self/mountinfo', 'utf8')) ?? ''
+  return / \/proc .* - proc /.test(mounts) && !/ \/proc .* - proc .*\bhidepid=/.test(mounts)
 }
 
 /**
- * The latest moment, in milliseconds of the wall clock as it is now, at which the process can have started.
+ * One line on what is lost where /proc cannot be read on Linux; undefined where it can, and on other systems.
  *
- * Each of the three readings is cut off: ticks and uptime to 10 ms, the clock to 1 ms. All of it is added, so the
- * result is up to 21 ms late and never early. (`btime` of /proc/stat would be off by up to a second.)
+ * @param protect - the PIDs that nodeSignaller is to protect. Default: none.
  */
-export const latestStart = ({ startTicks }: ProcessLook) => {
-  const uptimeMs = Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1000
-  return Date.now() + 1 - uptimeMs + (startTicks + 1) * TICK_MS
+export const procWarning = (protect: readonly number[] = []) => {
+  if (!onLinux() || procIsOurs()) return undefined
+  const lost =
+    protect.length > 0
+      ? 'with PIDs to protect nothing at all is killed, as any other PID could be the id of one of their threads'
+      : 'zombies and threads look like processes, and PID 1 and psys-kill are protected by their PIDs, not by the ids of their threads'
+  return `Cannot read this system's own /proc: ${lost}. startedBefore is not supported.`
 }
 
 /** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)); elsewhere, root may. */
 export const mayKillOthers = () => {
-  try {
-    if (!procIsOurs()) return process.getuid?.() === 0
-    const [, effective = ''] = /^CapEff:\s*(\S+)/m.exec(read('/proc/self/status')) ?? []
-    return (Number.parseInt(effective, 16) & 0x20) !== 0
-  } catch {
-    // Deno does not say without --allow-sys.
-    return false
-  }
+  const status = attempt(() => readShort('/proc/self/status')) ?? ''
+  const [, effective] = /^CapEff:\s*(\S+)/m.exec(status) ?? []
+  // Deno does not tell the user without --allow-sys.
+  if (effective === undefined) return attempt(() => process.getuid?.()) === 0
+  return (Number.parseInt(effective, 16) & 0x20) !== 0
 }

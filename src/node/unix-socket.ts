@@ -1,20 +1,22 @@
+import { once } from 'node:events'
 import { lstatSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import { errorCode } from './proc.ts'
 
-const isServed = (path: string) =>
-  new Promise<boolean>((resolve, reject) => {
-    // As { path }, since connect('38080') is a port.
-    const probe = connect({ path })
-    probe.once('connect', () => {
-      probe.destroy()
-      resolve(true)
-    })
-    probe.once('error', (error) => {
-      if (errorCode(error) === 'ECONNREFUSED') resolve(false)
-      else reject(new Error(`Cannot tell whether a server holds ${path}: ${error.message}`))
-    })
-  })
+const isServed = async (path: string) => {
+  // As { path }, since connect('38080') is a port.
+  const probe = connect({ path })
+  try {
+    await once(probe, 'connect')
+    return true
+  } catch (error) {
+    const code = errorCode(error)
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') return false
+    throw new Error(`Cannot tell whether a server holds ${path}: ${code ?? error}`)
+  } finally {
+    probe.destroy()
+  }
+}
 
 /**
  * Makes way for a Unix domain socket: removes the one that a dead server left behind.
@@ -34,6 +36,6 @@ export const clearStaleSocket = async (path: string) => {
   if (!found) return
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
   if (await isServed(path)) throw new Error(`${path} is in use by another server`)
-  // Another server may have taken the path while we asked.
+  // Another server may have taken the path in the meantime.
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }

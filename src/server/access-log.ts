@@ -1,14 +1,16 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import type { AppOptions, Attempt } from '../app/app.ts'
+import { answers } from '../app/answers.ts'
+import type { KillAttempt } from '../app/attempt.ts'
+import type { Outcome, Progress } from '../app/signaller.ts'
 import { setResponseHeader } from './response-header.ts'
 
 /** What accessLog takes. */
 export interface AccessLogOptions {
   /**
-   * Gets one line of JSON, in ASCII and without the newline, for each request, and whether it is essential: a signal
-   * went out, or may have. Others may be lost before it.
+   * Gets one line of JSON, in ASCII and without the newline, for each record; `signalled` for those of a signal that
+   * went out or may have, which are the last to be dropped. What it throws goes to `console.error`.
    */
-  write: (line: string, essential: boolean) => void
+  write: (line: string, signalled: boolean) => void
   /** Write only the requests that ended in an unexpected error. Default: false. */
   quiet?: boolean
   /** The address that the request came from, as the runtime tells it. Default: not recorded. */
@@ -17,6 +19,7 @@ export interface AccessLogOptions {
 
 /** Room for what a client sends: more than any PID needs, too little to fill a disk with. */
 const MAX_LENGTH = 64
+const MAX_REASON_LENGTH = 128
 const MAX_STACK_LENGTH = 4096
 
 const bounded = (pid: unknown) => {
@@ -38,16 +41,34 @@ const stackOf = (error: unknown) =>
 const toAscii = (json: string) =>
   json.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
+const SENT = answers.sent.status
+const isSignal = (code: (Outcome | Progress)['code']) => code === 'forwarded' || answers[code].status === SENT
+
+/** What tells of the attempt in its record. */
+const fieldsOf = (attempt: KillAttempt | undefined) => {
+  if (!attempt) return {}
+  const { pid, outcome, error } = attempt
+  const reason = attempt.reason ?? (outcome && 'reason' in outcome ? outcome.reason : undefined)
+  return {
+    pid: bounded(pid),
+    command: outcome?.command,
+    outcome: outcome?.code ?? (error === undefined ? 'refused' : 'failed'),
+    reason: reason?.slice(0, MAX_REASON_LENGTH),
+    error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
+  }
+}
+
 /**
  * Writes a record of every request, and gives the request an id, which the response has as `X-Request-Id`.
  *
- * Pass `logged` to createApp, so that the record has the PID, the outcome, the process's name and the error too.
+ * A signal is on record at the moment it goes out. Where the request then waits for an exit, or was forwarded, a second
+ * record with the same id says how it ended. What is no kill has no outcome.
  *
  * @example
  * ```ts
  * const service = new Hono()
  *   .use(accessLog({ write: (line) => console.log(line) }))
- *   .route('/', createApp({ signaller: nodeSignaller(), ...logged }))
+ *   .route('/', createApp({ signaller: nodeSignaller() }))
  * ```
  */
 export const accessLog =
@@ -58,29 +79,36 @@ export const accessLog =
     // Now, as a client that leaves takes its address along.
     const remote = remoteAddress?.(c)
     setResponseHeader(c, 'X-Request-Id', id)
-    await next()
-    const error: unknown = c.get('killError')
-    if (quiet && error === undefined) return
-    const attempt: Attempt | undefined = c.get('killAttempt')
-    const { status } = c.res
-    const record = {
-      time: new Date().toISOString(),
-      id,
-      remote,
-      method: c.req.method,
-      path: c.req.path.slice(0, MAX_LENGTH),
-      pid: bounded(attempt?.pid),
-      command: attempt?.outcome?.command,
-      outcome: attempt?.outcome?.code ?? (error === undefined ? 'refused' : 'failed'),
-      status,
-      ms: Math.round((performance.now() - start) * 1000) / 1000,
-      error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
-    }
-    write(toAscii(JSON.stringify(record)), /^(sent|exited|running|failed)$/.test(record.outcome))
-  }
+    let recorded: KillAttempt | undefined
 
-/** The hooks of createApp by which accessLog learns what happened. */
-export const logged = {
-  onAttempt: (attempt, c) => c.set('killAttempt', attempt),
-  onError: (cause, c) => c.set('killError', cause ?? 'unknown'),
-} satisfies Partial<AppOptions>
+    const record = (attempt: KillAttempt | undefined, status?: number) => {
+      recorded = attempt
+      if (quiet && attempt?.error === undefined) return
+      const { error, ...fields } = fieldsOf(attempt)
+      const line = JSON.stringify({
+        time: new Date().toISOString(),
+        id,
+        remote,
+        method: c.req.method,
+        path: c.req.path.slice(0, MAX_LENGTH),
+        ...fields,
+        status,
+        ms: Math.round((performance.now() - start) * 1000) / 1000,
+        error,
+      })
+      const signalled = error !== undefined || (attempt?.outcome !== undefined && isSignal(attempt.outcome.code))
+      try {
+        write(toAscii(line), signalled)
+      } catch (cause) {
+        // The signal is out: no answer changes for want of a record.
+        console.error(cause)
+      }
+    }
+
+    c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT : undefined))
+    await next()
+    const attempt = c.get('killAttempt')
+    const { status } = c.res
+    const isRecorded = recorded?.outcome?.code === 'sent' && attempt?.outcome?.code === 'sent' && status === SENT
+    if (!isRecorded) record(attempt, status)
+  }

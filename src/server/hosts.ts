@@ -1,9 +1,13 @@
 import type { MiddlewareHandler } from 'hono'
 import { refusals } from '../app/answers.ts'
+import { refuse } from '../app/attempt.ts'
 
 /**
- * Answers 403 to a request whose Host names none of the given hosts, or that has no Host. It defends a server on
- * loopback against DNS rebinding, where a web page makes a name of its own resolve to 127.0.0.1.
+ * Answers 403 to a request that does not name one of the given hosts. It defends a server on loopback against DNS
+ * rebinding, where a web page makes a name of its own resolve to 127.0.0.1.
+ *
+ * A request may name its host twice, by Host and by the URL (`:authority` on HTTP/2, an absolute target on HTTP/1.1,
+ * RFC 9112 section 3.2.2): both must be allowed.
  *
  * @param hosts - names or addresses without a port, in lower case, IPv6 in brackets; any port is accepted.
  *
@@ -14,9 +18,11 @@ import { refusals } from '../app/answers.ts'
  */
 export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => {
   const allowed = new Set(hosts)
+  const refused = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
   // Not async, as each async function on the way costs every request a turn of the microtask queue.
   return (c, next) => {
-    const host = c.req.header('host')?.replace(/:\d*$/, '').toLowerCase()
-    return host !== undefined && allowed.has(host) ? next() : Promise.resolve(refusals.host.send(c))
+    const [, , authority = ''] = c.req.url.split('/', 3)
+    const wrong = [c.req.header('host') ?? authority, authority].find(refused)
+    return wrong === undefined ? next() : Promise.resolve(refuse(c, refusals.host, `host ${JSON.stringify(wrong)}`))
   }
 }

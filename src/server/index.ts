@@ -1,4 +1,4 @@
-export { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+export { type AccessLogOptions, accessLog } from './access-log.ts'
 export { allowHosts } from './hosts.ts'
 export { allowOrigins } from './origins.ts'
 export { createServerApp, type ServerOptions } from './server-app.ts'

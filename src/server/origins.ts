@@ -1,6 +1,16 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { refusals } from '../app/answers.ts'
+import { refuse } from '../app/attempt.ts'
+
+/** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
+const isOwn = (origin: string, c: Context) => {
+  if (!URL.canParse(origin)) return false
+  const { protocol, host } = new URL(origin)
+  const [scheme = '', , authority = ''] = c.req.url.split('/', 3)
+  const own = `${scheme}//${(c.req.header('host') ?? authority).toLowerCase()}`
+  return origin === `${protocol}//${host}` && (own === origin || (URL.canParse(own) && new URL(own).origin === origin))
+}
 
 /**
  * Answers 403 to what a browser sends on behalf of a page of another origin, other port and scheme included; pages of
@@ -24,9 +34,8 @@ export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler
   return (c, next) => {
     const origin = c.req.header('origin')
     if (origin !== undefined && allowed.has(origin)) return answerBrowser(c, next)
-    const foreign = origin !== undefined && origin !== new URL(c.req.url).origin
-    return foreign || c.req.header('sec-fetch-site') === 'cross-site'
-      ? Promise.resolve(refusals.origin.send(c))
-      : next()
+    const foreign = origin !== undefined && !isOwn(origin, c)
+    if (!foreign && c.req.header('sec-fetch-site') !== 'cross-site') return next()
+    return Promise.resolve(refuse(c, refusals.origin, foreign ? `origin ${JSON.stringify(origin)}` : 'cross-site'))
   }
 }

@@ -1,14 +1,15 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { answers, KILL_PATH, refusals } from '../app/answers.ts'
 import { type AppOptions, createApp } from '../app/app.ts'
-import { type AccessLogOptions, accessLog, logged } from './access-log.ts'
+import { refuse } from '../app/attempt.ts'
+import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { allowHosts } from './hosts.ts'
 import { allowOrigins } from './origins.ts'
 import { setResponseHeader } from './response-header.ts'
 import { requireToken, type TokenOptions } from './token.ts'
 
 /** What createServerApp takes. */
-export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'stopping'>, TokenOptions {
+export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'>, TokenOptions {
   /** Where the record goes. */
   log: AccessLogOptions
   /** The values of Host that are answered. Default: any. */
@@ -20,6 +21,17 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'stopping'
 }
 
 const HEALTH_PATH = '/healthz'
+
+/** An app that answers with the headers of ours and makes a record, and has no route yet. */
+const recorded = (log: AccessLogOptions) => {
+  const record = accessLog(log)
+  return new Hono().use((c, next) => {
+    setResponseHeader(c, 'Cache-Control', 'no-store')
+    setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
+    // Health checks come every few seconds and are no attempt at anything.
+    return c.req.path === HEALTH_PATH ? next() : record(c, next)
+  })
+}
 
 /**
  * The app with all that a server of its own needs: the checks of Host, origin and token, in this order and before the
@@ -34,6 +46,7 @@ const HEALTH_PATH = '/healthz'
  */
 export const createServerApp = ({
   signaller,
+  maxWaits,
   stopping,
   log,
   hosts,
@@ -41,25 +54,26 @@ export const createServerApp = ({
   token,
   ...tokenOptions
 }: ServerOptions) => {
-  const server = new Hono()
-  const record = accessLog(log)
-  server.use((c, next) => {
-    setResponseHeader(c, 'Cache-Control', 'no-store')
-    setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
-    // Health checks come every few seconds and are no attempt at anything.
-    return c.req.path === HEALTH_PATH ? next() : record(c, next)
-  })
+  const server = recorded(log)
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   if (token !== undefined) server.use(KILL_PATH, requireToken(token, tokenOptions))
-  server.route('/', createApp({ signaller, ...logged, ...(stopping && { stopping }) }))
-  server.notFound((c) => refusals.path.send(c))
+  server.route(
+    '/',
+    createApp({ signaller, ...(maxWaits !== undefined && { maxWaits }), ...(stopping && { stopping }) }),
+  )
+  server.notFound((c) => refuse(c, refusals.path, 'path'))
   server.onError((error, c) => {
-    // The 401 of Hono's bearerAuth comes as an exception that carries the response.
-    if ('getResponse' in error) return error.getResponse()
-    logged.onError(error, c)
+    c.set('killAttempt', { error })
     return answers.failed.send(c)
   })
   return server
 }
+
+/** Refuses every request with a row of the table, on record: for what does not get as far as the checks. */
+export const createClosedApp = (
+  log: AccessLogOptions,
+  row: { send(c: Context): Response },
+  reasonOf: (c: Context) => string,
+) => recorded(log).all('*', (c) => refuse(c, row, reasonOf(c)))

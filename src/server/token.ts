@@ -1,14 +1,18 @@
-import type { Context, MiddlewareHandler } from 'hono'
+import type { MiddlewareHandler } from 'hono'
 import { bearerAuth } from 'hono/bearer-auth'
 import { HTTPException } from 'hono/http-exception'
 import { refusals } from '../app/answers.ts'
+import { refuse } from '../app/attempt.ts'
 
 /** What a bearer token may be (RFC 6750, section 2.1), and long enough not to be guessed. */
 export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
 
+// Hono before 4.13.14 takes a response that a message returns for JSON. What is thrown, and caught here, works with all.
+const REFUSED = new HTTPException(401)
+
 /** What requireToken takes beside the token. */
 export interface TokenOptions {
-  /** Hashes both tokens before they are compared. Default: SHA-256 of Web Crypto, which takes a detour by a thread. */
+  /** Hashes both tokens before they are compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
   hashFunction?: (text: string) => string
 }
 
@@ -26,17 +30,24 @@ export interface TokenOptions {
  */
 export const requireToken = (token: string, options: TokenOptions = {}): MiddlewareHandler => {
   if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
-  const refuse = {
-    // Thrown, as Hono before 4.13.14 takes a returned response for JSON.
-    message: (c: Context) => {
-      throw new HTTPException(401, { res: refusals.unauthorized.send(c) })
+  const thrown = {
+    message: () => {
+      throw REFUSED
     },
   }
-  return bearerAuth({
+  const check = bearerAuth({
     ...options,
     token,
-    noAuthenticationHeader: refuse,
-    invalidAuthenticationHeader: refuse,
-    invalidToken: refuse,
+    noAuthenticationHeader: thrown,
+    invalidAuthenticationHeader: thrown,
+    invalidToken: thrown,
   })
+  return async (c, next) => {
+    try {
+      return await check(c, next)
+    } catch (error) {
+      if (error !== REFUSED) throw error
+      return refuse(c, refusals.unauthorized, 'token')
+    }
+  }
 }

@@ -1,12 +1,11 @@
 import process from 'node:process'
-import { Hono } from 'hono'
 import { refusals } from '../app/answers.ts'
-import { lineLog } from '../node/index.ts'
-import { type AccessLogOptions, accessLog } from '../server/access-log.ts'
-import { createServerApp } from '../server/index.ts'
+import { lineLog } from '../node/line-log.ts'
+import type { AccessLogOptions } from '../server/access-log.ts'
+import { createClosedApp, createServerApp } from '../server/server-app.ts'
 import { readSettings } from './settings.ts'
 import { SettingsError } from './settings-error.ts'
-import { fail, type Nothing, serverParts, warn, warnIfOpen } from './start.ts'
+import { fail, type Nothing, serverParts, warn, warnAtStart } from './start.ts'
 
 /** What the runtime hands to `fetch` beside the request: Deno the connection, Bun the server. */
 interface Bindings {
@@ -32,7 +31,7 @@ const settings = settingsOrExit()
 const { options, quiet, listening } = serverParts(settings)
 const { host, port, socket: _refused, ...rest } = listening
 rest satisfies Nothing
-warnIfOpen(settings)
+warnAtStart(settings)
 const log = {
   write: lineLog(process.stdout).write,
   quiet,
@@ -40,7 +39,7 @@ const log = {
 } satisfies AccessLogOptions
 
 const app = createServerApp({ ...options, log })
-const closed = new Hono().use(accessLog(log)).all('*', (c) => refusals.host.send(c))
+const closed = createClosedApp(log, refusals.host, () => 'peer')
 
 // `deno serve` listens on all interfaces unless it is told --host: to forget that must not let the network in.
 const mayCall = (address = '') => options.token !== undefined || /^(::ffff:)?127\.|^::1$/.test(address)

@@ -1,6 +1,6 @@
 import process from 'node:process'
-import { nodeSignaller } from '../node/index.ts'
-import { mayKillOthers } from '../node/proc.ts'
+import { nodeSignaller } from '../node/node-signaller.ts'
+import { mayKillOthers, procWarning } from '../node/proc.ts'
 import type { Settings } from './settings.ts'
 import { SettingsError } from './settings-error.ts'
 
@@ -14,15 +14,20 @@ export const fail = (error: unknown) => {
   process.exitCode = 1
 }
 
-/** Warns where everybody on this machine may ask a server that may kill everything. */
-export const warnIfOpen = ({ token, socket }: Settings) => {
+/** Warns where /proc cannot be read, and where everybody on this machine may ask a server that may kill everything. */
+export const warnAtStart = ({ token, socket, protect }: Settings) => {
+  const blind = procWarning(protect)
+  if (blind !== undefined) warn(blind)
   if (token === undefined && socket === undefined && mayKillOthers())
     warn('Every local user can now kill any process: set a token, or use --socket.')
 }
 
+/** How many requests may wait for an exit at once: 10,000 would hold more than 200 MB. */
+const MAX_WAITS = 4000
+
 /** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
 export const serverParts = ({ hosts, allowOrigin, token, protect, quiet, ...listening }: Settings) => ({
-  options: { signaller: nodeSignaller({ protect }), hosts, origins: allowOrigin, token },
+  options: { signaller: nodeSignaller({ protect }), hosts, origins: allowOrigin, token, maxWaits: MAX_WAITS },
   quiet,
   listening,
 })

@@ -41,11 +41,12 @@ type Call = [pid: number, startedBefore?: unknown, waitMs?: unknown]
 /** What the contract says about a body: the answer, and what reaches the signaller. */
 const expected = (body: unknown, canWait: boolean): { answer: ReturnType<typeof json>; calls: Call[] } => {
   const refuse = (status: number, error: string) => ({ answer: json(status, JSON.stringify({ error })), calls: [] })
-  const { pid: rawPid, startedBefore, waitMs }: Record<string, unknown> = isObject(body) ? body : {}
+  const { pid: rawPid, startedBefore, waitMs, ...unknown }: Record<string, unknown> = isObject(body) ? body : {}
   const pid = pidOf(rawPid)
   if (pid === undefined) return refuse(400, 'Invalid pid')
   if (startedBefore !== undefined && timeOf(startedBefore) === undefined) return refuse(400, 'Invalid startedBefore')
   if (waitMs !== undefined && !isWait(waitMs)) return refuse(400, 'Invalid waitMs')
+  if (Object.keys(unknown).length > 0) return refuse(400, 'Unknown field')
   if (pid > MAX_PID) return refuse(404, 'Process not found')
   if (!canWait && startedBefore !== undefined) return refuse(501, 'startedBefore is not supported here')
   if (!canWait && waitMs !== undefined) return refuse(501, 'waitMs is not supported here')
@@ -78,7 +79,7 @@ const check = async (text: string) => {
     const conditional = 'calls' in signaller ? able.calls : []
     const seen: Call[] = [
       ...signaller.pids.map((pid): Call => [pid, undefined, undefined]),
-      ...conditional.map(({ pid, conditions }): Call => [pid, conditions.startedBefore?.getTime(), conditions.waitMs]),
+      ...conditional.map(({ pid, delivery }): Call => [pid, delivery.startedBefore?.getTime(), delivery.waitMs]),
     ]
     expect(seen).toEqual(calls)
   }
@@ -126,11 +127,21 @@ const anyRequest = fc.record(
     pid: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 2 ** 31 + 2 }) }, { weight: 3, arbitrary: anyPid }),
     startedBefore: fc.oneof({ weight: 3, arbitrary: anyTime }, { weight: 1, arbitrary: fc.jsonValue() }),
     waitMs: fc.oneof({ weight: 3, arbitrary: anyWait }, { weight: 1, arbitrary: fc.jsonValue() }),
-    other: fc.jsonValue(),
-    ['__proto__']: fc.jsonValue(),
   },
   { requiredKeys: [] },
 )
+
+/** The same with fields that nobody knows, most of them nearly right. */
+const anyMisspelt = fc
+  .tuple(
+    anyRequest,
+    odd('startedbefore', 'started_before', 'PID', 'wait', '', '__proto__', 'constructor'),
+    fc.jsonValue(),
+  )
+  .map(([request, name, value]) =>
+    JSON.stringify(request).replace(/^\{/, `{${JSON.stringify(name)}:${JSON.stringify(value)},`),
+  )
+  .map((text) => text.replace(/,\}$/, '}'))
 
 const small = (text: string) => new TextEncoder().encode(text).length <= 4096
 
@@ -154,6 +165,8 @@ test('any fields get the answer of the contract', () =>
     anyRequest.map((request) => JSON.stringify(request)),
     1000,
   ))
+
+test('any unknown field gets the answer of the contract, and no signal', () => holds(anyMisspelt, 500))
 
 test('a number is what its digits say, however it is written', () => {
   // Up to 15 digits, a double tells every decimal from every integer.
@@ -195,7 +208,9 @@ test('any text near JSON gets the answer of the contract', () => {
 test('any bytes, under any header, get an answer of the table and reach no signaller but as a PID', () => {
   const answers = [
     json(200, '{"ok":true}'),
-    ...['Invalid pid', 'Invalid startedBefore', 'Invalid waitMs'].map((error) => json(400, JSON.stringify({ error }))),
+    ...['Invalid pid', 'Invalid startedBefore', 'Invalid waitMs', 'Unknown field'].map((error) =>
+      json(400, JSON.stringify({ error })),
+    ),
     json(404, '{"error":"Process not found"}'),
     json(413, '{"error":"Payload Too Large"}'),
   ].map(String)

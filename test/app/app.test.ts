@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { describe, expect, test, vi } from 'vitest'
 import { killRequest } from '../../src/app/kill-request.ts'
-import { type Attempt, createApp, KILL_PATH, type Outcome } from '../../src/index.ts'
+import { createApp, type Delivery, KILL_PATH, type KillAttempt, type Outcome, type Signaller } from '../../src/index.ts'
 import { json, KILL, post, postRaw, read } from '../support/post.ts'
 import { conditionalSignaller, recordingSignaller } from '../support/recording-signaller.ts'
 
@@ -10,6 +10,7 @@ const OK = json(200, '{"ok":true}')
 const INVALID_PID = json(400, '{"error":"Invalid pid"}')
 const INVALID_STARTED_BEFORE = json(400, '{"error":"Invalid startedBefore"}')
 const INVALID_WAIT_MS = json(400, '{"error":"Invalid waitMs"}')
+const UNKNOWN_FIELD = json(400, '{"error":"Unknown field"}')
 const NOT_FOUND = json(404, '{"error":"Process not found"}')
 const FAILED = json(500, '{"error":"Failed to kill process"}')
 const NO_STARTED_BEFORE = json(501, '{"error":"startedBefore is not supported here"}')
@@ -33,6 +34,7 @@ describe('each outcome has one answer', () => {
     ['ESRCH', NOT_FOUND],
     ['no startedBefore', NO_STARTED_BEFORE],
     ['no waitMs', NO_WAIT_MS],
+    ['too many waits', json(503, '{"error":"Too many waits"}')],
   ])('%s', async (code, answer) => {
     const command = 'the name of the process stays inside'
     const now = createApp({ signaller: recordingSignaller(() => ({ code, command })) })
@@ -61,8 +63,6 @@ describe('what denotes a PID', () => {
     ['\ufeff{"pid":1234}', 1234],
     ['{"pid":1,"pid":1234}', 1234],
     ['{"\\u0070id":1234}', 1234],
-    ['{"pid":1234,"signal":"SIGKILL","force":true,"pids":[1],"PID":1,"":null}', 1234],
-    ['{"pid":1234,"__proto__":{"pid":1},"constructor":1,"toString":null,"startedbefore":1}', 1234],
   ])('%s', async (body, pid) => {
     const signaller = recordingSignaller()
     expect(await read(postRaw(createApp({ signaller }), body))).toEqual(OK)
@@ -83,6 +83,32 @@ describe('a PID that no process can have is 404, and no signaller sees it', () =
       expect(signaller).toMatchObject({ pids: [], calls: [] })
     },
   )
+})
+
+describe('a field that is not known is refused, and no signal is sent', () => {
+  test.each([
+    '"startedbefore":"2000-01-01T00:00:00Z"',
+    '"started_before":"2000-01-01T00:00:00Z"',
+    '"startedBefore ":"2000-01-01T00:00:00Z"',
+    '"waitms":0',
+    '"signal":"SIGKILL"',
+    '"force":true',
+    '"PID":1',
+    '"pids":[1]',
+    '"":null',
+    '"__proto__":{"pid":1}',
+    '"constructor":1',
+    '"toString":null',
+  ])('%s', async (field) => {
+    for (const signaller of [recordingSignaller(), conditionalSignaller()]) {
+      const app = createApp({ signaller })
+      expect(await read(postRaw(app, `{"pid":1234,${field}}`))).toEqual(UNKNOWN_FIELD)
+      expect(await read(postRaw(app, `{${field},"pid":2147483648}`))).toEqual(UNKNOWN_FIELD)
+      expect(await read(postRaw(app, `{${field},"pid":0}`))).toEqual(INVALID_PID)
+      expect(await read(postRaw(app, `{${field},"pid":1234,"waitMs":-1}`))).toEqual(INVALID_WAIT_MS)
+      expect(signaller.pids).toEqual([])
+    }
+  })
 })
 
 describe('what does not denote a PID', () => {
@@ -136,7 +162,7 @@ describe('bytes that are not UTF-8', () => {
     ['an overlong quote', latin1('{\xc0\xa2pid":1234}'), INVALID_PID, []],
     ['UTF-16', utf16('{"pid":1234}'), INVALID_PID, []],
     ['UTF-16 with a BOM', utf16('\ufeff{"pid":1234}'), INVALID_PID, []],
-    ['in a field that is ignored', latin1('{"pid":1234,"x":"\xff"}'), OK, [1234]],
+    ['in another field', latin1('{"pid":1234,"x":"\xff"}'), UNKNOWN_FIELD, []],
   ])('%s', async (_name, body, answer, pids) => {
     const signaller = recordingSignaller()
     expect(await read(postRaw(createApp({ signaller }), body))).toEqual(answer)
@@ -245,13 +271,11 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
       ['rejected under conditions', conditionalSignaller(() => Promise.reject(cause)), { pid: 1234, waitMs: 0 }],
     ])(`cause ${index} %s`, async (_how, signaller, body) => {
       const onError = vi.fn()
-      const onAttempt = vi.fn()
-      const response = await post(createApp({ signaller, onError, onAttempt }), body)
+      const response = await post(createApp({ signaller, onError }), body)
       expect(Array.from(response.headers)).toEqual([['content-type', 'application/json']])
       expect(await read(response)).toEqual(FAILED)
       expect(onError.mock.calls).toEqual([[cause, expect.anything()]])
       expect(onError.mock.calls[0]?.[0]).toBe(cause)
-      expect(onAttempt.mock.calls).toEqual([[{ pid: 1234 }, expect.anything()]])
     })
   }
 
@@ -265,11 +289,9 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     '"sent"',
   ])('the outcome %s', async (outcome) => {
     const onError = vi.fn()
-    const onAttempt = vi.fn()
-    const app = createApp({ signaller: recordingSignaller(() => untyped(outcome)), onError, onAttempt })
+    const app = createApp({ signaller: recordingSignaller(() => untyped(outcome)), onError })
     expect(await read(post(app, { pid: 1234 }))).toEqual(FAILED)
     expect(onError.mock.calls).toEqual([[expect.any(TypeError), expect.anything()]])
-    expect(onAttempt, 'one attempt is one record').toHaveBeenCalledOnce()
   })
 
   test('an error of the validation', async () => {
@@ -282,18 +304,23 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     expect(signaller.pids).toEqual([])
   })
 
-  test('but for one of onAttempt, as the signal is out by then', async () => {
+  test('but for one of the record, as the signal is out by then', async () => {
     const cause = new Error(SECRET)
     const onError = vi.fn()
-    const app = createApp({ signaller: recordingSignaller(), onError, onAttempt: raise(cause) })
-    for (const [body, answer] of [
-      [{ pid: 1234 }, OK],
-      [{ pid: 'x' }, INVALID_PID],
-    ] as const) {
-      onError.mockClear()
-      expect(await read(post(app, body))).toEqual(answer)
-      expect(onError.mock.calls).toEqual([[cause, expect.anything()]])
+    const signaller: Signaller = {
+      terminate: (_pid, { onSignal }) => {
+        onSignal({ code: 'sent' })
+        return { code: 'sent' }
+      },
     }
+    const host = new Hono()
+      .use((c, next) => {
+        c.set('onKillSignal', raise(cause))
+        return next()
+      })
+      .route('/', createApp({ signaller, onError }))
+    expect(await read(post(host, { pid: 1234 }))).toEqual(OK)
+    expect(onError.mock.calls).toEqual([[cause, expect.anything()]])
   })
 
   test('by default it goes to console.error', async () => {
@@ -301,6 +328,18 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     const cause = new Error(SECRET)
     expect(await read(post(createApp({ signaller: recordingSignaller(raise(cause)) }), { pid: 1234 }))).toEqual(FAILED)
     expect(error.mock.calls).toEqual([[cause]])
+  })
+
+  test('by default it goes nowhere else where it is on record', async () => {
+    using error = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const host = new Hono()
+      .use((c, next) => {
+        c.set('onKillSignal', () => {})
+        return next()
+      })
+      .route('/', createApp({ signaller: recordingSignaller(raise(new Error(SECRET))) }))
+    expect(await read(post(host, { pid: 1234 }))).toEqual(FAILED)
+    expect(error).not.toHaveBeenCalled()
   })
 
   test('what is expected is no error', async () => {
@@ -315,31 +354,30 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
   })
 })
 
-describe('onAttempt', () => {
-  const attemptsOf = async (signaller: Parameters<typeof createApp>[0]['signaller'], ...bodies: string[]) => {
-    const attempts: Attempt[] = []
-    const app = createApp({
-      signaller,
-      onAttempt: (attempt, c) => {
-        expect(c.req.path).toBe(KILL)
-        attempts.push(attempt)
-      },
-    })
-    for (const body of bodies) await postRaw(app, body)
+describe('killAttempt, the context variable,', () => {
+  const attemptsOf = async (signaller: Signaller, ...bodies: string[]) => {
+    const attempts: (KillAttempt | undefined)[] = []
+    const host = new Hono()
+      .use(async (c, next) => {
+        await next()
+        attempts.push(c.get('killAttempt'))
+      })
+      .get('/page', (c) => c.text('page'))
+      .route('/', createApp({ signaller, onError: () => {} }))
+    for (const body of bodies) await (body === 'GET' ? host.request('/page') : postRaw(host, body))
     return attempts
   }
 
-  test('gets the PID as a number, and the outcome as the signaller told it', async () => {
+  test('has the PID as a number, and the outcome as the signaller told it', async () => {
     const outcome: Outcome = { code: 'EPERM', command: 'init' }
     const signaller = conditionalSignaller(() => outcome)
-    const attempts = await attemptsOf(signaller, '{"pid":" 0042 "}', '{"pid":42,"waitMs":0}')
-    expect(attempts).toEqual([
+    expect(await attemptsOf(signaller, '{"pid":" 0042 "}', '{"pid":42,"waitMs":0}')).toEqual([
       { pid: 42, outcome },
       { pid: 42, outcome },
     ])
   })
 
-  test('gets the outcome that the app decides itself', async () => {
+  test('has the outcome that the app decides itself', async () => {
     const attempts = await attemptsOf(recordingSignaller(), '{"pid":"2147483648"}', '{"pid":1234,"waitMs":0}')
     expect(attempts).toEqual([
       { pid: 2147483648, outcome: { code: 'ESRCH' } },
@@ -347,21 +385,155 @@ describe('onAttempt', () => {
     ])
   })
 
-  test('gets the PID of a refused request as it came in, without an outcome', async () => {
+  test('has the cause of a 500', async () => {
+    const cause = new Error('kill EINVAL')
+    const failing = recordingSignaller(() => Promise.reject(cause))
+    expect(await attemptsOf(failing, '{"pid":42}')).toEqual([{ pid: 42, error: cause }])
+  })
+
+  test('has the PID of a refused request as it came in, and the reason', async () => {
     const raw = ['" 12abc "', '-1', '0', '1.5', 'null', 'true', '[5]', '{"a":[1]}', '9007199254740992']
     const attempts = await attemptsOf(recordingSignaller(), ...raw.map((pid) => `{"pid":${pid}}`))
-    expect(attempts).toStrictEqual(raw.map((pid) => ({ pid: JSON.parse(pid) })))
+    expect(attempts).toEqual(raw.map((pid) => ({ pid: JSON.parse(pid), reason: 'pid' })))
   })
 
-  test('gets the PID too where another field is refused', async () => {
-    expect(await attemptsOf(recordingSignaller(), '{"pid":" 42","waitMs":-1}')).toStrictEqual([{ pid: ' 42' }])
+  test.each([
+    ['{"pid":" 42","waitMs":-1}', { pid: ' 42', reason: 'waitMs' }],
+    ['{"pid":42,"startedBefore":"x"}', { pid: 42, reason: 'startedBefore' }],
+    ['{"pid":42,"startedbefore":"x"}', { pid: 42, reason: 'field "startedbefore"' }],
+    ['{}', { reason: 'pid' }],
+    ['null', { reason: 'pid' }],
+    ['"pid"', { reason: 'pid' }],
+    ['[{"pid":1}]', { reason: 'pid' }],
+    ['', { reason: 'body' }],
+    ['{', { reason: 'body' }],
+    [' '.repeat(5000), { reason: 'size' }],
+  ])('of %.40j is %j', async (body, attempt) => {
+    expect(await attemptsOf(recordingSignaller(), body)).toEqual([attempt])
   })
 
-  test('gets undefined where there is no PID, and nothing where the body was not read', async () => {
-    const nothing = [{ pid: undefined }]
-    for (const body of ['{}', 'null', '5', '"pid"', 'true', '[{"pid":1}]'])
-      expect(await attemptsOf(recordingSignaller(), body)).toStrictEqual(nothing)
-    expect(await attemptsOf(recordingSignaller(), '', '{', ' '.repeat(5000))).toEqual([])
+  test('has the reason content-type where the body was not sent as JSON, and method where it was no POST', async () => {
+    const reasons: unknown[] = []
+    const host = new Hono()
+      .use(async (c, next) => {
+        await next()
+        reasons.push(c.get('killAttempt')?.reason)
+      })
+      .route('/', createApp({ signaller: recordingSignaller() }))
+    for (const type of ['text/plain', 'xapplication/json', ''])
+      await postRaw(host, '{"pid":1}', { 'content-type': type })
+    for (const type of ['application/json', 'Application/JSON ;x', 'application/merge-patch+json'])
+      await postRaw(host, '{}', { 'content-type': type })
+    await host.request(KILL)
+    expect(reasons).toEqual(['content-type', 'content-type', 'content-type', 'pid', 'pid', 'pid', 'method'])
+  })
+
+  test('is undefined on every other route', async () => {
+    expect(await attemptsOf(recordingSignaller(), 'GET')).toEqual([undefined])
+  })
+})
+
+describe('onKillSignal, the context variable,', () => {
+  test('is called when the signaller says so, before it returns', async () => {
+    let resolve = (_outcome: Outcome) => {}
+    let hear = (_attempt: KillAttempt) => {}
+    const exit = new Promise<Outcome>((settle) => {
+      resolve = settle
+    })
+    const heard = new Promise<KillAttempt>((settle) => {
+      hear = settle
+    })
+    const signaller: Signaller = {
+      supports: ['waitMs'],
+      terminate: (_pid, { onSignal }) => {
+        onSignal({ code: 'sent', command: 'sleep' })
+        return exit
+      },
+    }
+    const host = new Hono()
+      .use((c, next) => {
+        c.set('onKillSignal', hear)
+        return next()
+      })
+      .route('/', createApp({ signaller }))
+    const answer = read(post(host, { pid: 1234, waitMs: 60_000 }))
+    expect(await heard).toEqual({ pid: 1234, outcome: { code: 'sent', command: 'sleep' } })
+    resolve({ code: 'exited' })
+    expect(await answer).toEqual(json(200, '{"ok":true,"exited":true}'))
+  })
+
+  test('finds in killAttempt what it is called with', async () => {
+    const seen: unknown[] = []
+    const signaller: Signaller = {
+      terminate: (_pid, { onSignal }) => {
+        onSignal({ code: 'sent' })
+        return { code: 'ESRCH' }
+      },
+    }
+    const host = new Hono()
+      .use((c, next) => {
+        c.set('onKillSignal', (attempt) => seen.push(attempt, c.get('killAttempt')))
+        return next()
+      })
+      .route('/', createApp({ signaller }))
+    await post(host, { pid: 1234 })
+    const attempt = { pid: 1234, outcome: { code: 'sent' } }
+    expect(seen).toEqual([attempt, attempt])
+  })
+})
+
+describe('maxWaits', () => {
+  const BUSY = json(503, '{"error":"Too many waits"}')
+
+  test('is how many may wait at once; one more is 503, unsignalled, and a request without waitMs is not counted', async () => {
+    const exits: (() => void)[] = []
+    const signaller = conditionalSignaller(
+      () => new Promise((resolve) => exits.push(() => resolve({ code: 'exited' }))),
+    )
+    const plain = recordingSignaller()
+    const terminate = (pid: number, delivery: Delivery) =>
+      (delivery.waitMs === undefined ? plain : signaller).terminate(pid, delivery)
+    const app = createApp({ signaller: { ...signaller, terminate }, maxWaits: 2 })
+    const wait = () => post(app, { pid: 1234, waitMs: 60_000 })
+    const [first, second] = [wait(), wait()]
+    await vi.waitFor(() => expect(exits).toHaveLength(2))
+    const refused = await wait()
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect(await read(refused)).toEqual(BUSY)
+    expect(signaller.calls).toHaveLength(2)
+    expect(await read(post(app, { pid: 1234 }))).toEqual(OK)
+    exits[0]?.()
+    expect(await read(first)).toEqual(json(200, '{"ok":true,"exited":true}'))
+    const third = wait()
+    await vi.waitFor(() => expect(exits).toHaveLength(3))
+    expect(await read(wait())).toEqual(BUSY)
+    for (const exit of exits) exit()
+    for (const answer of [second, third]) expect((await answer).status).toBe(200)
+  })
+
+  test('counts no wait that has failed', async () => {
+    const signaller = conditionalSignaller(() => Promise.reject(new Error('gone')))
+    const app = createApp({ signaller, maxWaits: 1, onError: () => {} })
+    for (let i = 0; i < 3; i++) expect(await read(post(app, { pid: 1234, waitMs: 1 }))).toEqual(FAILED)
+  })
+
+  test('is asked before the signaller, and after what is wrong with the request', async () => {
+    const app = createApp({ signaller: recordingSignaller(), maxWaits: 0 })
+    expect(await read(post(app, { pid: 1234, waitMs: 0 }))).toEqual(BUSY)
+    expect(await read(post(app, { pid: 1234, waitMs: 0, other: 1 }))).toEqual(UNKNOWN_FIELD)
+    expect(await read(post(app, { pid: 0, waitMs: 0 }))).toEqual(INVALID_PID)
+  })
+
+  test('is the outcome in killAttempt where it refuses', async () => {
+    const attempts: unknown[] = []
+    const host = new Hono()
+      .use(async (c, next) => {
+        await next()
+        attempts.push(c.get('killAttempt'))
+      })
+      .route('/', createApp({ signaller: recordingSignaller(), maxWaits: 0 }))
+    await post(host, { pid: 1234, waitMs: 0 })
+    expect(attempts).toEqual([{ pid: 1234, outcome: { code: 'too many waits' } }])
   })
 })
 
@@ -369,44 +541,42 @@ describe('conditions', () => {
   const time = `"startedBefore":"${TIME}"`
 
   test.each([
-    ['startedBefore', `{"pid":1234,${time}}`, { startedBefore: new Date(TIME), waitMs: undefined }],
-    ['waitMs', '{"pid":"1234","waitMs":250}', { startedBefore: undefined, waitMs: 250 }],
-    ['waitMs 0', '{"pid":1234,"waitMs":0}', { startedBefore: undefined, waitMs: 0 }],
-    ['waitMs 60000', '{"pid":1234,"waitMs":6e4}', { startedBefore: undefined, waitMs: 60_000 }],
-    ['both', `{"waitMs":1,${time},"pid":1234,"force":true}`, { startedBefore: new Date(TIME), waitMs: 1 }],
-  ])('%s reaches terminateWith, parsed', async (_name, body, conditions) => {
+    ['startedBefore', `{"pid":1234,${time}}`, { startedBefore: new Date(TIME) }],
+    ['waitMs', '{"pid":"1234","waitMs":250}', { waitMs: 250 }],
+    ['waitMs 0', '{"pid":1234,"waitMs":0}', { waitMs: 0 }],
+    ['waitMs 60000', '{"pid":1234,"waitMs":6e4}', { waitMs: 60_000 }],
+    ['both', `{"waitMs":1,${time},"pid":1234}`, { startedBefore: new Date(TIME), waitMs: 1 }],
+  ])('%s reaches the signaller, parsed', async (_name, body, conditions) => {
     const signaller = conditionalSignaller()
     expect(await read(postRaw(createApp({ signaller }), body))).toEqual(OK)
+    const stopWaiting = 'waitMs' in conditions ? [expect.any(AbortSignal)] : []
     expect(signaller.calls).toEqual([
-      { pid: 1234, conditions: { ...conditions, stopWaiting: [expect.any(AbortSignal)] } },
+      { pid: 1234, delivery: { ...conditions, stopWaiting, onSignal: expect.any(Function) } },
     ])
     expect(signaller.pids).toEqual([])
   })
 
-  test('without any, terminate is called, and with the PID alone', async () => {
-    const terminate = vi.fn(() => ({ code: 'sent' as const }))
-    const signaller = { ...conditionalSignaller(), terminate }
-    expect(await read(post(createApp({ signaller }), { pid: 1234 }))).toEqual(OK)
-    expect(terminate.mock.calls).toEqual([[1234]])
-    expect(signaller.calls).toEqual([])
-  })
-
-  test('the methods are called on the signaller, so that it may be an instance of a class', async () => {
+  test('the method is called on the signaller, so that it may be an instance of a class', async () => {
     class Counting {
       count = 0
       terminate() {
         this.count += 1
         return { code: 'sent' as const }
       }
-      terminateWith() {
-        return this.terminate()
-      }
     }
     const signaller = new Counting()
-    const app = createApp({ signaller })
-    expect(await read(post(app, { pid: 1234 }))).toEqual(OK)
-    expect(await read(post(app, { pid: 1234, waitMs: 0 }))).toEqual(OK)
-    expect(signaller.count).toBe(2)
+    expect(await read(post(createApp({ signaller }), { pid: 1234 }))).toEqual(OK)
+    expect(signaller.count).toBe(1)
+  })
+
+  test.each([
+    ['startedBefore', { waitMs: 0 }, NO_WAIT_MS],
+    ['waitMs', { startedBefore: TIME }, NO_STARTED_BEFORE],
+    ['waitMs', { startedBefore: TIME, waitMs: 0 }, NO_STARTED_BEFORE],
+  ] as const)('a signaller that supports %s alone never sees %j', async (name, conditions, answer) => {
+    const signaller = { ...conditionalSignaller(), supports: [name] }
+    expect(await read(post(createApp({ signaller }), { pid: 1234, ...conditions }))).toEqual(answer)
+    expect(signaller).toMatchObject({ pids: [], calls: [] })
   })
 
   test.each([
@@ -414,7 +584,7 @@ describe('conditions', () => {
     [`{"pid":1234,${time},"waitMs":0}`, NO_STARTED_BEFORE],
     ['{"pid":1234,"waitMs":0}', NO_WAIT_MS],
     ['{"pid":1234,"waitMs":60000}', NO_WAIT_MS],
-  ])('%s is 501 and sends no signal where the signaller has no terminateWith', async (body, answer) => {
+  ])('%s is 501 and sends no signal where the signaller supports none', async (body, answer) => {
     const signaller = recordingSignaller()
     expect(await read(postRaw(createApp({ signaller }), body))).toEqual(answer)
     expect(signaller.pids).toEqual([])
@@ -454,7 +624,7 @@ describe('conditions', () => {
       const signaller = conditionalSignaller()
       const app = createApp({ signaller, ...(stopping && { stopping }) })
       expect(await read(postRaw(app, '{"pid":1234,"waitMs":0}', headers, init))).toEqual(OK)
-      return signaller.calls[0]?.conditions.stopWaiting ?? []
+      return signaller.calls[0]?.delivery.stopWaiting ?? []
     }
 
     test.each([
@@ -491,7 +661,15 @@ describe('a body that ends early', () => {
   ])('is no error of ours, %s', async (_name, headers) => {
     const onError = vi.fn()
     const signaller = recordingSignaller()
-    expect(await read(postRaw(createApp({ signaller, onError }), failing(), headers))).toEqual(INVALID_PID)
+    const reasons: unknown[] = []
+    const host = new Hono()
+      .use(async (c, next) => {
+        await next()
+        reasons.push(c.get('killAttempt')?.reason)
+      })
+      .route('/', createApp({ signaller, onError }))
+    expect(await read(postRaw(host, failing(), headers))).toEqual(INVALID_PID)
+    expect(reasons).toEqual(['body'])
     expect(onError).not.toHaveBeenCalled()
     expect(signaller.pids).toEqual([])
   })

@@ -7,12 +7,12 @@ const OK = json(200, '{"ok":true}')
 const INVALID_PID = json(400, '{"error":"Invalid pid"}')
 const TOO_LARGE = json(413, '{"error":"Payload Too Large"}')
 
-/** A valid body of this many bytes, a third of them in characters of three bytes. */
+/** A valid body of this many bytes, a third of them in white space of three bytes. */
 const bodyOf = (bytes: number) => {
-  const head = '{"pid":1234,"x":"'
+  const head = '{"pid":"1234'
   const wide = Math.floor((bytes - head.length - 2) / 9)
-  const text = new TextEncoder().encode(`${head}${'€'.repeat(wide)}`)
-  const body = new Uint8Array(bytes).fill('-'.charCodeAt(0))
+  const text = new TextEncoder().encode(`${head}${'\u3000'.repeat(wide)}`)
+  const body = new Uint8Array(bytes).fill(' '.charCodeAt(0))
   body.set(text)
   body.set(new TextEncoder().encode('"}'), bytes - 2)
   return body

@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { answers, refusals } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
 import { remoteSignaller } from '../../src/app/remote.ts'
+import type { Delivery } from '../../src/app/signaller.ts'
 import { startPeer } from '../support/peer.ts'
 import { startServer } from '../support/server.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
@@ -10,9 +11,12 @@ import { reapedPid, startTarget } from '../support/target.ts'
 const TOKEN = 'correct-horse-battery-staple'
 const PID = 2 ** 31 - 1
 const { signal: never } = new AbortController()
+const DELIVERY: Delivery = { stopWaiting: [], onSignal: () => {} }
 
 afterEach(() => {
   vi.restoreAllMocks()
+  vi.unstubAllGlobals()
+  vi.resetModules()
 })
 
 /** An app in front of a peer, and what its log would get. */
@@ -72,15 +76,16 @@ describe('a real peer', () => {
     await using peer = await startServer()
     using target = await startTarget("process.on('SIGTERM', () => console.log('signalled'))")
     const leaving = new AbortController()
-    const outcome = remoteSignaller({ url: peer.url }).terminateWith(target.pid, {
+    const outcome = remoteSignaller({ url: peer.url }).terminate(target.pid, {
       waitMs: 60_000,
       stopWaiting: [never, leaving.signal],
+      onSignal: () => {},
     })
     for await (const said of target.child.stdout ?? []) if (String(said).includes('signalled')) break
     leaving.abort()
     // Whether the peer had sent the signal is not known here.
     await expect(outcome).rejects.toThrow('abort')
-    expect(await peer.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'running' })
+    expect(await peer.record(({ outcome }) => outcome === 'running')).toMatchObject({ pid: target.pid })
   })
 })
 
@@ -96,7 +101,7 @@ describe('the answer of a peer', () => {
     },
   )
 
-  test.each(['exited', 'running', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const)(
+  test.each(['exited', 'running', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs', 'too many waits'] as const)(
     '%s comes out unchanged of a wait',
     async (code) => {
       const { status, text } = row(answers[code])
@@ -106,9 +111,9 @@ describe('the answer of a peer', () => {
   )
 
   test.each([
-    ...(['bad pid', 'bad startedBefore', 'bad waitMs', 'bad method', 'too large', 'failed'] as const).map((code) =>
-      row(answers[code]),
-    ),
+    ...(
+      ['bad pid', 'bad startedBefore', 'bad waitMs', 'unknown field', 'bad method', 'too large', 'failed'] as const
+    ).map((code) => row(answers[code])),
     ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(refusals[code])),
     row(answers.exited),
     row(answers.running),
@@ -155,7 +160,7 @@ describe('the request to a peer', () => {
     ['http://peer/api/connections/kill', 'http://peer/api/connections/kill'],
   ])('at %s goes to %s', async (url, expected) => {
     const fetch = answering(200, '{"ok":true}')
-    await remoteSignaller({ url, fetch }).terminate(PID)
+    await remoteSignaller({ url, fetch }).terminate(PID, DELIVERY)
     expect(fetch.mock.calls.map(([called]) => called)).toEqual([expected])
   })
 
@@ -167,11 +172,34 @@ describe('the request to a peer', () => {
     }
     const startedBefore = new Date('2026-11-24T09:00:00.123+01:00')
     const signaller = remoteSignaller({ url: 'http://peer', token: TOKEN, fetch })
-    await signaller.terminateWith(PID, { startedBefore, waitMs: 0, stopWaiting: [] })
+    await signaller.terminate(PID, { ...DELIVERY, startedBefore, waitMs: 0 })
     const [request] = requests
     expect(request?.headers.get('authorization')).toBe(`Bearer ${TOKEN}`)
     expect(request?.headers.get('content-type')).toBe('application/json')
     expect(await request?.json()).toEqual({ pid: PID, startedBefore: '2026-11-24T08:00:00.123Z', waitMs: 0 })
+  })
+
+  test.each([
+    ['9999-12-31T23:59:59-23:59', '9999-12-31T23:59:59.999Z'],
+    ['0000-01-01T00:00:00+01:00', '0000-01-01T00:00:00.000Z'],
+  ])('carries a time that the peer can read for %s', async (startedBefore, text) => {
+    const fetch = answering(200, '{"ok":true}')
+    const { kill } = gateway({ url: 'http://peer', fetch })
+    expect(await kill({ pid: PID, startedBefore })).toEqual(row(answers.sent))
+    expect(JSON.parse(String(fetch.mock.calls[0]?.[1].body))).toEqual({ pid: PID, startedBefore: text })
+  })
+
+  test('is announced before it goes out', async () => {
+    const said: unknown[] = []
+    const fetch = async () => {
+      said.push('request')
+      return new Response('{"ok":true}')
+    }
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, {
+      stopWaiting: [],
+      onSignal: (progress) => said.push(progress),
+    })
+    expect(said).toEqual([{ code: 'forwarded' }, 'request'])
   })
 
   test('carries no Authorization without a token, and no condition that was not set', async () => {
@@ -180,7 +208,7 @@ describe('the request to a peer', () => {
       requests.push(new Request(url, init))
       return new Response('{"ok":true}')
     }
-    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID)
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, DELIVERY)
     expect(requests[0]?.headers.has('authorization')).toBe(false)
     expect(await requests[0]?.json()).toEqual({ pid: PID })
   })
@@ -188,9 +216,9 @@ describe('the request to a peer', () => {
   test('may take its time-out, and waitMs on top of it', async () => {
     const timeout = vi.spyOn(AbortSignal, 'timeout')
     const fetch = answering(404, '{"error":"Process not found"}')
-    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID)
-    await remoteSignaller({ url: 'http://peer', fetch, timeoutMs: 100 }).terminate(PID)
-    await remoteSignaller({ url: 'http://peer', fetch }).terminateWith(PID, { waitMs: 60_000, stopWaiting: [] })
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, DELIVERY)
+    await remoteSignaller({ url: 'http://peer', fetch, timeoutMs: 100 }).terminate(PID, DELIVERY)
+    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, { ...DELIVERY, waitMs: 60_000 })
     expect(timeout.mock.calls).toEqual([[5000], [100], [65_000]])
   })
 
@@ -228,6 +256,26 @@ describe('the request to a peer', () => {
     expect(await kill({ pid: PID })).toEqual(FAILED)
     expect(causes).toHaveLength(1)
     expect(peer.requests()).toBe(1)
+  })
+
+  test.each([
+    ['a page', 'document', 'string'],
+    ['a worker', 'WorkerGlobalScope', 'string'],
+    ['a server', 'Nothing', 'stream'],
+  ])('from %s, where there is a %s, is a %s', async (_where, name, form) => {
+    const fetch = answering(200, '{"ok":true}')
+    vi.stubGlobal('fetch', fetch)
+    vi.stubGlobal(name, {})
+    // Where it runs is seen when the module is loaded.
+    vi.resetModules()
+    const fresh = await import('../../src/app/remote.ts')
+    await fresh.remoteSignaller({ url: 'http://peer' }).terminate(PID, DELIVERY)
+    const [url, init] = fetch.mock.calls[0] ?? []
+    expect(url).toBe('http://peer/api/connections/kill')
+    expect(init).toMatchObject({ method: 'POST', redirect: 'manual' })
+    expect(typeof init?.body).toBe(form === 'string' ? 'string' : 'object')
+    expect(init && 'duplex' in init).toBe(form === 'stream')
+    expect(await new Response(init?.body ?? null).json()).toEqual({ pid: PID })
   })
 
   test('is sent once when a connection that was kept alive is reset', async () => {

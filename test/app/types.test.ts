@@ -1,11 +1,12 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { type ClientResponse, hc, type InferRequestType, type InferResponseType } from 'hono/client'
 import { describe, expect, expectTypeOf, test } from 'vitest'
 import {
   type AppOptions,
   type AppType,
-  type Attempt,
   createApp,
+  type Delivery,
+  type KillAttempt,
   type Outcome,
   type Signaller,
 } from '../../src/index.ts'
@@ -31,9 +32,13 @@ type Based = Clients['mounted']['base']['api']['connections']['kill']
 interface Failure<Message extends string> {
   readonly error: Message
 }
-type Malformed = Failure<'Invalid pid'> | Failure<'Invalid startedBefore'> | Failure<'Invalid waitMs'>
+type Malformed =
+  | Failure<'Invalid pid'>
+  | Failure<'Invalid startedBefore'>
+  | Failure<'Invalid waitMs'>
+  | Failure<'Unknown field'>
 type Unsupported = Failure<'startedBefore is not supported here'> | Failure<'waitMs is not supported here'>
-type Statuses = 200 | 400 | 403 | 404 | 413 | 500 | 501
+type Statuses = 200 | 400 | 403 | 404 | 413 | 500 | 501 | 503
 
 describe('the typed client', () => {
   test('has one method', () => {
@@ -54,6 +59,9 @@ describe('the typed client', () => {
     expectTypeOf<{ waitMs: number }>().not.toExtend<Input>()
     expectTypeOf<{ pid: number; waitMs: string }>().not.toExtend<Input>()
     expectTypeOf<{ pid: number; startedBefore: Date }>().not.toExtend<Input>()
+    // @ts-expect-error A misspelt field does not compile.
+    const misspelt: Input = { pid: 1234, startedbefore: '2026-11-24T08:00:00Z' }
+    expect(misspelt).toHaveProperty('startedbefore')
   })
 
   test('narrows each status to its body', () => {
@@ -69,6 +77,7 @@ describe('the typed client', () => {
     expectTypeOf<Body<413>>().toEqualTypeOf<Failure<'Payload Too Large'>>()
     expectTypeOf<Body<500>>().toEqualTypeOf<Failure<'Failed to kill process'>>()
     expectTypeOf<Body<501>>().toEqualTypeOf<Unsupported>()
+    expectTypeOf<Body<503>>().toEqualTypeOf<Failure<'Too many waits'>>()
   })
 
   test('narrows in use, and what it calls is what answers', async () => {
@@ -97,19 +106,21 @@ describe('the typed client', () => {
   })
 })
 
+const DELIVERY: Delivery = { stopWaiting: [], onSignal: () => {} }
+
 describe('a signaller', () => {
   test('is one line', async () => {
     const dryRun: Signaller = { terminate: () => ({ code: 'sent' }) }
     const later: Signaller = { terminate: async (pid) => ({ code: pid === 1 ? 'EPERM' : 'ESRCH', command: 'x' }) }
-    expect(await dryRun.terminate(1234)).toEqual({ code: 'sent' })
-    expect(await later.terminate(1)).toEqual({ code: 'EPERM', command: 'x' })
+    expect(await dryRun.terminate(1234, DELIVERY)).toEqual({ code: 'sent' })
+    expect(await later.terminate(1, DELIVERY)).toEqual({ code: 'EPERM', command: 'x' })
   })
 
-  test('must have terminate, may have terminateWith', () => {
-    expectTypeOf<{ terminateWith: NonNullable<Signaller['terminateWith']> }>().not.toExtend<Signaller>()
+  test('must have terminate, may say which conditions it honours, and no others', () => {
+    expectTypeOf<{ supports: [] }>().not.toExtend<Signaller>()
+    expectTypeOf<{ supports: ['startedAfter']; terminate: () => Outcome }>().not.toExtend<Signaller>()
     expectTypeOf(recordingSignaller()).toExtend<Signaller>()
     expectTypeOf(conditionalSignaller()).toExtend<Required<Signaller>>()
-    expectTypeOf<Signaller['terminateWith']>().extract<undefined>().toEqualTypeOf<undefined>()
   })
 
   test('tells nothing but the outcomes of the table', () => {
@@ -117,7 +128,7 @@ describe('a signaller', () => {
     expectTypeOf<{ terminate: () => undefined }>().not.toExtend<Signaller>()
     expectTypeOf<{ terminate: (pid: string) => Outcome }>().not.toExtend<Signaller>()
     expectTypeOf<Outcome['code']>().toEqualTypeOf<
-      'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'no startedBefore' | 'no waitMs'
+      'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'too many waits' | 'no startedBefore' | 'no waitMs'
     >()
   })
 })
@@ -126,8 +137,7 @@ describe('the options', () => {
   test('ask for a signaller alone', () => {
     expectTypeOf(createApp).toBeCallableWith({ signaller: recordingSignaller() })
     expectTypeOf<object>().not.toExtend<AppOptions>()
-    expectTypeOf<Parameters<NonNullable<AppOptions['onAttempt']>>[0]>().toEqualTypeOf<Attempt>()
     expectTypeOf<Parameters<NonNullable<AppOptions['onError']>>[0]>().toBeUnknown()
-    expectTypeOf<Attempt['pid']>().toBeUnknown()
+    expectTypeOf<Context['var']['killAttempt']>().toEqualTypeOf<KillAttempt | undefined>()
   })
 })

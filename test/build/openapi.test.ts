@@ -18,10 +18,10 @@ test('is built into the package', () => {
 
 describe('the documented responses', () => {
   test.each(Object.entries(table))('have %s, with an example', (name, { status, body }) => {
-    const headers = { ...json, 'www-authenticate': 'Bearer', allow: 'POST' }
+    const headers = { ...json, 'www-authenticate': 'Bearer', allow: 'POST', 'retry-after': '1' }
     assertDocumented(status, headers, JSON.stringify(body))
     const { examples } = document.paths[KILL].post.responses[status]?.content['application/json'] ?? {}
-    expect(examples?.[name.replace(' ', '-')]).toEqual({ summary: expect.any(String), value: body })
+    expect(examples?.[name.replaceAll(' ', '-')]).toEqual({ summary: expect.any(String), value: body })
   })
 
   test('have nothing else', () => {
@@ -97,6 +97,8 @@ describe('the standalone server', () => {
       ),
     'no startedBefore': told('no startedBefore'),
     'no waitMs': told('no waitMs'),
+    'unknown field': () => send({ pid: 1234, startedbefore: '2026-11-24T08:00:00Z' }),
+    'too many waits': told('too many waits'),
     unauthorized: () => send({ pid: 1234 }, { authorization: '' }),
     host: () => send({ pid: 1234 }, { host: 'evil.example' }),
     origin: () => send({ pid: 1234 }, { origin: 'http://evil.example' }),
@@ -108,7 +110,7 @@ describe('the standalone server', () => {
     const text = await response.text()
     assertDocumented(response.status, response.headers, text)
     const { examples } = document.paths[KILL].post.responses[response.status]?.content['application/json'] ?? {}
-    expect(JSON.parse(text)).toEqual(examples?.[name.replace(' ', '-')]?.value)
+    expect(JSON.parse(text)).toEqual(examples?.[name.replaceAll(' ', '-')]?.value)
     expect(response.headers.has('x-request-id')).toBe(true)
   })
 

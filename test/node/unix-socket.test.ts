@@ -8,19 +8,23 @@ import {
   readFileSync,
   renameSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs'
 import { createServer, type Server } from 'node:net'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { clearStaleSocket } from '../../src/node/unix-socket.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { needsRoot } from '../support/needs.ts'
 import { exchange, killRequest, openRaw } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
+vi.mock('node:fs', { spy: true })
+
 const listenOn = async (path: string): Promise<AsyncDisposable & { server: Server }> => {
-  const server = createServer((socket) => socket.end()).listen(path)
+  const server = createServer().listen(path)
   await once(server, 'listening')
   return { server, [Symbol.asyncDispose]: async () => void server.close() }
 }
@@ -49,9 +53,13 @@ describe('clearStaleSocket', () => {
   test('refuses one that a live server holds, and leaves it', async () => {
     using folder = emptyFolder()
     const path = folder.file('socket')
-    await using _live = await listenOn(path)
+    await using live = await listenOn(path)
+    const connected = once(live.server, 'connection')
     await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server`)
     expect(lstatSync(path).isSocket()).toBe(true)
+    // It does not stay connected.
+    const [connection] = await connected
+    await once(connection.resume(), 'close')
   })
 
   test('takes a path for a path, though it looks like a port', async () => {
@@ -111,6 +119,26 @@ describe('clearStaleSocket', () => {
     await clearing
     expect(readFileSync(path, 'utf8')).toBe('precious')
   })
+
+  test('is content where the socket vanishes after its server was asked for', async () => {
+    using folder = emptyFolder()
+    const path = folder.file('socket')
+    await leaveStaleSocket(path)
+    const clearing = clearStaleSocket(path)
+    unlinkSync(path)
+    await clearing
+    expect(existsSync(path)).toBe(false)
+  })
+
+  test('is content where the socket vanishes before', async () => {
+    using folder = emptyFolder()
+    const path = folder.file('socket')
+    await leaveStaleSocket(path)
+    vi.mocked(lstatSync).mockReturnValueOnce(lstatSync(path))
+    unlinkSync(path)
+    await clearStaleSocket(path)
+    expect(existsSync(path)).toBe(false)
+  })
 })
 
 describe('the server on a socket', () => {
@@ -157,7 +185,8 @@ describe('the server on a socket', () => {
     }
   })
 
-  test.skipIf(process.getuid?.() !== 0)('lets no other user in, but one of its group', async () => {
+  test('lets no other user in, but one of its group', async (context) => {
+    needsRoot(context)
     using folder = emptyFolder()
     chmodSync(folder.path, 0o755)
     await using server = await startServer({ args: ['--socket', folder.file('socket')], gid: 65_534 })

@@ -6,7 +6,7 @@ const [url = ''] = process.argv.slice(2)
 const signaller = remoteSignaller({ url })
 for (const pid of [2 ** 31 - 2, 2 ** 31 - 1]) {
   try {
-    console.log((await signaller.terminate(pid)).code)
+    console.log((await signaller.terminate(pid, { stopWaiting: [], onSignal: () => {} })).code)
   } catch {
     console.log('thrown')
   }

@@ -94,17 +94,17 @@ const worker :Workerd.Worker = (
 }
 
 const gateway = (peer: string) => `
-  import { createServerApp } from './server.ts'
-  import { remoteSignaller } from './remote.ts'
+  import { createServerApp } from './server/index.ts'
+  import { remoteSignaller } from './app/remote.ts'
   export default createServerApp({
     signaller: remoteSignaller({ url: ${JSON.stringify(peer)} }),
     hosts: ['127.0.0.1', 'localhost'],
-    log: { write: console.log },
+    log: { write: (line) => console.log(line) },
   })`
 
 const onNode = `
-  import { createApp } from './app.ts'
-  import { nodeSignaller } from './node.ts'
+  import { createApp } from './app/app.ts'
+  import { nodeSignaller } from './node/index.ts'
   export default createApp({ signaller: nodeSignaller() })`
 
 const asRoot = process.getuid?.() === 0
@@ -146,7 +146,7 @@ describe('remoteSignaller in workerd', () => {
       await peer.stop()
       return peer
     })
-    const source = `import { createApp } from './app.ts'; import { remoteSignaller } from './remote.ts'
+    const source = `import { createApp } from './app/app.ts'; import { remoteSignaller } from './app/remote.ts'
       export default createApp({ signaller: remoteSignaller({ url: ${JSON.stringify(url)} }) })`
     await using worker = await startWorker(source, { date: '2026-11-17' })
     expect(await worker.kill({ pid: PID })).toEqual([500, { error: 'Failed to kill process' }])
@@ -166,7 +166,11 @@ describe('nodeSignaller in workerd', () => {
     using target = await startTarget()
     expect(await worker.kill({ pid: target.pid })).toEqual([500, { error: 'Failed to kill process' }])
     expect(worker.stderr()).toContain('ERR_METHOD_NOT_IMPLEMENTED')
-    expect(await worker.kill({ pid: target.pid, waitMs: 5 })).toEqual([501, { error: 'waitMs is not supported here' }])
+    expect(await worker.kill({ pid: target.pid, startedBefore: '2026-11-24T08:00:00Z' })).toEqual([
+      501,
+      { error: 'startedBefore is not supported here' },
+    ])
+    expect(await worker.kill({ pid: target.pid, waitMs: 5 })).toEqual([500, { error: 'Failed to kill process' }])
     expect(await worker.kill({ pid: 1 })).toEqual([403, { error: 'Permission denied' }])
     expect(await worker.kill({ pid: '1e3' })).toEqual([400, { error: 'Invalid pid' }])
     expect(target.isAlive()).toBe(true)
@@ -217,7 +221,7 @@ describe('what workerd has of Node', () => {
   })
 
   test('no command line for the standalone server, which serves nothing', async () => {
-    const source = "await import('./main.ts'); export default { fetch: () => Response.json('mine') }"
+    const source = "await import('./standalone/main.ts'); export default { fetch: () => Response.json('mine') }"
     await using worker = await startWorker(source, { date: '2026-11-17' })
     expect(await worker.get()).toBe('mine')
     await expect.poll(() => worker.stderr()).toContain('parseArgs is not implemented')

@@ -54,7 +54,17 @@ describe('allowHosts', () => {
     expect(answer.headers.get('content-type')).toBe('application/json')
   })
 
-  test('refuses a request without a Host', async () => {
-    expect(await ask()).toMatchObject({ status: 403, body: '{"error":"Host not allowed"}' })
+  test('goes by the URL where there is no Host, as over HTTP/2', async () => {
+    expect(await ask()).toMatchObject(PASSED)
+    expect(await ask({}, { url: 'https://tools.example/' })).toMatchObject(PASSED)
+    for (const url of ['http://evil.example/', 'http://localhost.evil.example:3000/'])
+      expect(await ask({}, { url })).toMatchObject({ status: 403, body: '{"error":"Host not allowed"}' })
+  })
+
+  test('refuses a request that names two hosts, one of them not allowed', async () => {
+    const refused = { status: 403, body: '{"error":"Host not allowed"}' }
+    expect(await ask({ host: 'localhost' }, { url: 'http://evil.example/' })).toMatchObject(refused)
+    expect(await ask({ host: 'evil.example' }, { url: 'http://localhost/' })).toMatchObject(refused)
+    expect(await ask({ host: 'localhost' }, { url: 'http://127.0.0.1/' })).toMatchObject(PASSED)
   })
 })

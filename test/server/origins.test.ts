@@ -98,6 +98,28 @@ describe('allowOrigins', () => {
     expect(await ask({ origin: 'http://kill.example' }, { url })).toMatchObject(REFUSED)
   })
 
+  test('goes by Host where the URL names another host', async () => {
+    const absolute = { url: 'http://evil.example/' }
+    expect(await ask({ host: 'localhost', origin: 'http://evil.example' }, absolute)).toMatchObject(REFUSED)
+    expect(await ask({ host: 'localhost:3000', origin: 'http://localhost:3000' }, absolute)).toMatchObject(PASSED)
+  })
+
+  test.each([
+    ['localhost:80', 'http://localhost', PASSED],
+    ['localhost:80', 'http://localhost:80', REFUSED],
+    ['LocalHost:3000', 'http://localhost:3000', PASSED],
+    ['localhost:443', 'http://localhost', REFUSED],
+    ['256.256.256.256', 'http://256.256.256.256', REFUSED],
+    ['a.1', 'http://a.1', REFUSED],
+    ['xn--a', 'http://xn--a', REFUSED],
+    ['256.256.256.256', 'http://localhost', REFUSED],
+    ['localhost', 'http://localhost/', REFUSED],
+    ['localhost', 'http://user@localhost', REFUSED],
+    ['', 'http://', REFUSED],
+  ])('of Host %j the page %s', async (host, origin, answer) => {
+    expect(await ask({ host, origin })).toMatchObject(answer)
+  })
+
   test('allows no other origin by default', async () => {
     const closed = behind(allowOrigins())
     expect(await closed({ origin: 'https://tools.example' })).toMatchObject(REFUSED)

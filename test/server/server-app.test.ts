@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { KILL_PATH } from '../../src/app/answers.ts'
+import { KILL_PATH, refusals } from '../../src/app/answers.ts'
 import type { Outcome } from '../../src/app/signaller.ts'
 import { createServerApp, type ServerOptions } from '../../src/server/index.ts'
+import { createClosedApp } from '../../src/server/server-app.ts'
 
 const TOKEN = 'correct-horse-battery-staple'
 const ORIGIN = 'https://tools.example'
@@ -271,13 +272,46 @@ describe('an unexpected error', () => {
   })
 })
 
+describe('a refusal is on record with its reason:', () => {
+  const good = { host: 'localhost', authorization: `Bearer ${TOKEN}` }
+
+  test.each<[reason: string, headers: Record<string, string>, path?: string]>([
+    ['host "evil.example"', { ...good, host: 'evil.example' }],
+    ['origin "http://evil.example"', { ...good, origin: 'http://evil.example' }],
+    ['cross-site', { ...good, 'sec-fetch-site': 'cross-site' }],
+    ['token', { host: 'localhost' }],
+    ['path', good, '/elsewhere'],
+  ])('%s', async (reason, headers, path) => {
+    const { status } = await post(serverWith(guarded), headers, path)
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([{ outcome: 'refused', reason, status }])
+  })
+
+  test('that of a closed app is the same for every request', async () => {
+    const closed = createClosedApp({ write: (line) => lines.push(line) }, refusals.host, () => 'peer')
+    for (const path of ['/', KILL_PATH]) {
+      const response = await closed.request(path, { method: 'POST' })
+      expect(response.headers.get('cache-control')).toBe('no-store')
+      expect(await answerOf(response)).toEqual({ status: 403, body: '{"error":"Host not allowed"}' })
+      expect(JSON.parse(lines.at(-1) ?? '')).toMatchObject({ path, outcome: 'refused', reason: 'peer', status: 403 })
+    }
+  })
+})
+
+test('maxWaits goes to the app, and 0 is a limit as well', async () => {
+  const server = serverWith({ maxWaits: 0 })
+  const headers = { 'content-type': 'application/json' }
+  const response = await server.request(KILL_PATH, { method: 'POST', headers, body: '{"pid":1234,"waitMs":0}' })
+  expect(await answerOf(response)).toEqual({ status: 503, body: '{"error":"Too many waits"}' })
+  expect(signalled).toEqual([])
+})
+
 test('those who wait for an exit hear of it when the server stops', async () => {
   const stopping = new AbortController()
   const server = serverWith({
     stopping: stopping.signal,
     signaller: {
-      terminate: () => expect.unreachable('no conditions'),
-      terminateWith: (_pid, { stopWaiting }) => ({
+      supports: ['waitMs'],
+      terminate: (_pid, { stopWaiting }) => ({
         code: stopWaiting.includes(stopping.signal) ? 'running' : 'exited',
       }),
     },

@@ -75,6 +75,7 @@ describe('requireToken', () => {
     `${TOKEN}\n`,
   ])('throws for %j, which no request could match or anybody could guess, without repeating it', (token) => {
     expect(() => requireToken(token)).toThrow(TypeError)
+    expect(() => requireToken(token)).toThrow('no bearer token of 16 characters')
     if (token) expect(() => requireToken(token)).not.toThrow(token)
   })
 })

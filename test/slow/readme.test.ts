@@ -266,15 +266,18 @@ describe('the examples in the source', () => {
     import { Hono } from 'hono'
     import { createApp, KILL_PATH, remoteSignaller, type Signaller } from 'psys-kill'
     import { nodeSignaller } from 'psys-kill/node'
-    import { accessLog, allowHosts, allowOrigins, createServerApp, logged, requireToken } from 'psys-kill/server'
+    import { accessLog, allowHosts, allowOrigins, createServerApp, requireToken } from 'psys-kill/server'
     const app = new Hono()
     const token = '${TOKEN}'`
-  const examples = readdirSync(join(ROOT, 'src')).flatMap((file) => {
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) =>
+    file.endsWith('.ts'),
+  )
+  const examples = sources.flatMap((file) => {
     const comments = readFileSync(join(ROOT, 'src', file), 'utf8').match(/\/\*\*.*?\*\//gs) ?? []
     const blocks = comments.flatMap((comment) => blocksOf(comment.replaceAll(/^ *\* ?/gm, '')))
     return blocks.map(({ text }, index) => {
       const code = /^import /m.test(text) ? text : `${PRELUDE}\n{\n${text}\n}\n`
-      return [`${file.replace('.ts', '')}-${index}.ts`, code] as const
+      return [`${file.replace('.ts', '').replaceAll(/\W/g, '-')}-${index}.ts`, code] as const
     })
   })
 

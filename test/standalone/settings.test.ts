@@ -70,6 +70,7 @@ describe('each setting', () => {
   test('is in the help with its variable', () => {
     for (const [option, variable] of Object.entries(VARIABLES)) expect(HELP).toContain(`--${option}, ${variable}: `)
     expect(HELP.match(/^ {2}--\S+, /gm)).toHaveLength(OPTIONS.length + 1)
+    expect(HELP.match(/^ {6}\S.+$/gm)).toHaveLength(OPTIONS.length)
     expect(HELP).toMatch(/\bPSYS_KILL_TOKEN$/m)
     for (const line of HELP.split('\n')) expect(line.length).toBeLessThanOrEqual(110)
   })
@@ -84,13 +85,14 @@ test.each(['--version', '-v'])('%s is the version, whatever the rest', (flag) =>
 })
 
 describe('a value that is wrong', () => {
-  const BAD_PATHS = ['', ' ', '\t\n', '\0', '/run/a\0b', '\0abstract']
+  const BAD_PATHS = ['', ' ', '\t\n', '\0', '/run/a\0b', '/run/a\0', '\0abstract']
   const wrong: [option: keyof typeof VARIABLES, values: string[]][] = [
     ['host', BAD_PATHS],
     ['port', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', '٨٠', 'NaN', '80\0']],
     ['socket', [...BAD_PATHS, `/${'x'.repeat(103)}`, `/${'ä'.repeat(52)}`]],
     ['token-file', BAD_PATHS],
     ['allow-host', ['', ',', 'a,', 'A.example', 'a.example:80', 'http://a.example', '::1', 'a b', '*', 'a/b', 'a\0']],
+    ['allow-host', ['[::1', '::1]', 'x[::1]', '[::1]x', '[]', '[a.example]']],
     ['allow-origin', ['', '*', 'null', 'a.example', 'https://a.example/', 'https://a.example/x', 'https://A.example']],
     ['allow-origin', ['https://', 'https://a.example:443', 'ftp://a.example', 'file:///', 'https://a.example\0']],
     ['protect', ['', '0', '-5', '5,', '5.5', 'init', '2147483648', '5\0']],
@@ -131,6 +133,11 @@ test.each([
   expect(messageOf(args)).toMatch(/[^.]\. See --help\.$/)
 })
 
+test('on the command line an option is named in the error, and an argument is not, which may be a secret', () => {
+  expect(messageOf(['--unknown'])).toMatch(/^Unknown option '--unknown'/)
+  expect(messageOf([TOKEN])).toBe('Unexpected argument. See --help.')
+})
+
 test('an option that is one character off is an error', () => {
   const options = [...OPTIONS, 'help', 'version'].map((option) => `--${option}`)
   fc.assert(
@@ -169,6 +176,11 @@ test.each([
   expect(read(['--host', given])).toMatchObject({ host, hosts: ['localhost', '127.0.0.1', '[::1]', name] })
   const { hosts } = read(['--host', given, '--allow-host', 'a.example , [fe80::1]', '--allow-host', 'under_score'])
   expect(hosts).toEqual(['localhost', '127.0.0.1', '[::1]', name, 'a.example', '[fe80::1]', 'under_score'])
+})
+
+test.each(['[::1', '::1]', 'x[::1]', '[::1]x'])('%s, which is no address in brackets, stays as it is', (host) => {
+  expect(messageOf(['--host', host])).toContain(`Listening on ${host} lets the network in`)
+  expect(read(['--host', host], { PSYS_KILL_TOKEN: TOKEN }).host).toBe(host)
 })
 
 describe('a socket', () => {

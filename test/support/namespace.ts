@@ -12,8 +12,12 @@ export const noNamespaces = (() => {
 /** The one child of a process. */
 const childOf = (pid: number | undefined) => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1'))
 
-/** Says each SIGTERM; so one that reaches PID 1 is seen, where without a handler the kernel drops it. */
-const INIT = "process.on('SIGTERM', () => console.log('SIGTERM')); setInterval(() => {}, 1e6); console.log('up')"
+/**
+ * Says each SIGTERM; so one that reaches PID 1 is seen, where without a handler the kernel drops it. It ends, and all in
+ * the namespace with it, when the one who started it is gone.
+ */
+const INIT =
+  "process.on('SIGTERM', () => console.log('SIGTERM')); process.stdin.resume().on('end', process.exit); console.log('up')"
 
 export interface ProcessInside extends Disposable {
   /** Its PID in the namespace. */
@@ -33,10 +37,15 @@ export interface Namespace extends AsyncDisposable {
   /** Runs a shell command in it to its end and resolves with what it said. */
   run: (script: string) => string
   /**
-   * Starts `sleep` in it, through the command `as` and with the PID `pid` where they are given; `successors` times,
-   * another one takes its place as soon as it is reaped.
+   * Starts `run`, by default `sleep 600`, in it, through the command `as` and with the PID `pid` where they are given;
+   * `successors` times, another one takes its place as soon as it is reaped.
    */
-  start: (options?: { pid?: number; as?: readonly string[]; successors?: number }) => Promise<ProcessInside>
+  start: (options?: {
+    pid?: number
+    as?: readonly string[]
+    successors?: number
+    run?: string
+  }) => Promise<ProcessInside>
   /** What its PID 1 has said: `up`, and a line for each SIGTERM that it got. */
   initSaid: () => string
 }
@@ -44,7 +53,7 @@ export interface Namespace extends AsyncDisposable {
 /** A PID and mount namespace; all that is in it dies at the end of the scope. */
 export const startNamespace = async (options: readonly string[] = ['--mount-proc']): Promise<Namespace> => {
   const unshare = ['--pid', '--mount', '--fork', '--kill-child', ...options, process.execPath, '-e', INIT]
-  const outer = spawn('unshare', unshare, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const outer = spawn('unshare', unshare, { stdio: ['pipe', 'pipe', 'inherit'] })
   const exited = once(outer, 'exit')
   let said = ''
   outer.stdout.on('data', (chunk) => {
@@ -63,10 +72,10 @@ export const startNamespace = async (options: readonly string[] = ['--mount-proc
     enter,
     run,
     initSaid: () => said,
-    start: async ({ pid, as = [], successors = 0 } = {}) => {
+    start: async ({ pid, as = [], successors = 0, run = 'sleep 600' } = {}) => {
       // The next PID is one higher than the last one.
       const choose = pid === undefined ? '' : `echo ${pid - 1} > /proc/sys/kernel/ns_last_pid;`
-      const one = `${choose} ${as.join(' ')} sh -c 'echo $$; exec sleep 600' & wait;`
+      const one = `${choose} ${as.join(' ')} sh -c 'echo $$; exec ${run}' & wait;`
       const shell = spawn(String(file), [...args, 'sh', '-c', one.repeat(successors + 1)], {
         stdio: ['ignore', 'pipe', 'inherit'],
       })

@@ -1,4 +1,4 @@
-import type { Conditions, Outcome } from '../../src/index.ts'
+import { CONDITIONS, type Delivery, type Outcome } from '../../src/app/signaller.ts'
 
 type Outcomes = () => Outcome | Promise<Outcome>
 
@@ -14,12 +14,14 @@ export const recordingSignaller = (outcome = sent) => {
   return { pids, terminate }
 }
 
-/** The same for a signaller that can tell start times and exits; remembers the conditions too. */
+/** The same for a signaller that can tell start times and exits; of a request with conditions it remembers all. */
 export const conditionalSignaller = (outcome = sent) => {
-  const calls: { pid: number; conditions: Conditions }[] = []
-  const terminateWith = (pid: number, conditions: Conditions) => {
-    calls.push({ pid, conditions })
+  const plain = recordingSignaller(outcome)
+  const calls: { pid: number; delivery: Delivery }[] = []
+  const terminate = (pid: number, delivery: Delivery) => {
+    if (CONDITIONS.every((name) => delivery[name] === undefined)) return plain.terminate(pid)
+    calls.push({ pid, delivery })
     return outcome()
   }
-  return { ...recordingSignaller(outcome), calls, terminateWith }
+  return { pids: plain.pids, calls, supports: CONDITIONS, terminate }
 }
