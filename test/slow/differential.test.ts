@@ -1,0 +1,6 @@
+import { expect, it } from 'vitest'
+import { compareWithOracle, randomSeed } from '../support/scenes.ts'
+
+it('answers and records very many random requests as the README says', async () => {
+  expect((await compareWithOracle({ requests: 30_000, seed: randomSeed() })).length).toBeGreaterThanOrEqual(30_000)
+})

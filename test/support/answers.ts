@@ -1,0 +1,38 @@
+export interface Answer {
+  status: number
+  headers: ReadonlyMap<string, string>
+  body: string
+}
+
+/** The first answer in what a server said, and where the next begins; undefined where it is not complete. */
+const firstOf = (text: string, method: string): { answer: Answer; end: number } | undefined => {
+  const headEnd = text.indexOf('\r\n\r\n')
+  if (headEnd < 0) return undefined
+  const [line = '', ...lines] = text.slice(0, headEnd).split('\r\n')
+  const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(line)?.[1])
+  const start = headEnd + 4
+  // An interim answer is none.
+  if (status === 100) {
+    const next = firstOf(text.slice(start), method)
+    return next && { ...next, end: next.end + start }
+  }
+  const headers = new Map(
+    lines.map((header) => header.split(/: ?(.*)/, 2)).map(([key = '', value = '']) => [key.toLowerCase(), value]),
+  )
+  const length = method === 'HEAD' ? 0 : Number(headers.get('content-length') ?? 0)
+  if (headers.size < lines.length || text.length < start + length) return undefined
+  return { answer: { status, headers, body: text.slice(start, start + length) }, end: start + length }
+}
+
+/** The answers to requests with these methods, as far as there are, and what is left of the text. */
+export const answersOf = (text: string, methods: readonly string[]) => {
+  const answers: Answer[] = []
+  let rest = text
+  for (const method of methods) {
+    const first = firstOf(rest, method)
+    if (!first) break
+    answers.push(first.answer)
+    rest = rest.slice(first.end)
+  }
+  return { answers, rest }
+}
