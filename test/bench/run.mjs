@@ -106,8 +106,8 @@ ${machine}; medians ± half the distance of the quartiles; ratios are medians of
 ${Object.entries(shares)
   .map(([what, share]) => `- ${what}: ${share.toFixed(2)} ×`)
   .join('\n')}
-- 10,000 clients that wait for an exit: ${waiting.toFixed(1)} % of a core (target: ≤ 10)
-- the single file: ${kB(bundle.total)} (target: ≤ 96), of which ${Object.entries(bundle)
+- 4,000 clients that wait for an exit: ${waiting.toFixed(1)} % of a core (target: ≤ 10)
+- the single file: ${kB(bundle.total)} (target: ≤ 100), of which ${Object.entries(bundle)
   .slice(1)
   .map(([name, bytes]) => `${name} ${kB(bytes)}`)
   .join(', ')}`)

@@ -11,7 +11,7 @@ createServer((request, response) => {
   const id = randomUUID()
   const { headers, method, url } = request
   const remote = request.socket.remoteAddress
-  const answer = (status, text, { pid, command, outcome = 'refused' } = {}) => {
+  const answer = (status, text, { pid, command, outcome = 'refused', reason } = {}) => {
     response.writeHead(status, {
       'Cache-Control': 'no-store',
       'X-Content-Type-Options': 'nosniff',
@@ -22,7 +22,7 @@ createServer((request, response) => {
     response.end(text)
     const ms = Math.round((performance.now() - start) * 1000) / 1000
     const time = new Date().toISOString()
-    const record = { time, id, remote, method, path: url.slice(0, 64), pid, command, outcome, status, ms }
+    const record = { time, id, remote, method, path: url.slice(0, 64), pid, command, outcome, reason, status, ms }
     process.stdout.write(`${JSON.stringify(record)}\n`)
   }
 
@@ -41,11 +41,14 @@ createServer((request, response) => {
   })
   request.on('end', () => {
     let pid
+    let others = {}
     try {
-      if (/^application\/json\b/i.test(headers['content-type'])) pid = JSON.parse(body).pid
+      if (/^application\/json\b/i.test(headers['content-type'])) ({ pid, ...others } = JSON.parse(body))
     } catch {}
     const number = typeof pid === 'string' && /^\s*[0-9]+\s*$/.test(pid) ? Number(pid) : pid
-    if (!Number.isSafeInteger(number) || number < 1) return answer(400, '{"error":"Invalid pid"}', { pid })
+    if (!Number.isSafeInteger(number) || number < 1)
+      return answer(400, '{"error":"Invalid pid"}', { pid, reason: 'pid' })
+    if (Object.keys(others).length > 0) return answer(400, '{"error":"Unknown field"}', { pid, reason: 'field' })
     const gone = (command) => answer(404, '{"error":"Process not found"}', { pid: number, command, outcome: 'ESRCH' })
     const denied = (command) => answer(403, '{"error":"Permission denied"}', { pid: number, command, outcome: 'EPERM' })
     if (number > MAX_PID) return gone()
