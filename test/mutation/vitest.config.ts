@@ -1,0 +1,36 @@
+import { defineConfig, type Plugin } from 'vitest/config'
+import type { Reporter, Vitest } from 'vitest/node'
+
+/** A file that no longer loads has no test that could fail: Stryker would take it for one that passes. */
+const loads = (): Reporter => {
+  let vitest: Vitest | undefined
+  return {
+    onInit: (started) => {
+      vitest = started
+    },
+    onTestModuleEnd: (module) => {
+      const [error] = module.errors()
+      if (error) vitest?.state.catchError(new Error(`${module.moduleId} does not load: ${error.message}`), 'Load Error')
+    },
+  }
+}
+
+/** Stryker asks for threads, in which `process.umask` and the like throw; the suite itself runs in processes. */
+const inProcesses: Plugin = {
+  name: 'in-processes',
+  configureVitest: ({ project }) => {
+    project.config.pool = 'forks'
+  },
+}
+
+/** The fast tests that call the source itself. */
+export default defineConfig({
+  plugins: [inProcesses],
+  test: {
+    include: ['test/{app,node,server}/*.test.ts', 'test/standalone/{settings,token-file,unknown-variable}.test.ts'],
+    setupFiles: ['test/mutation/own-processes-only.ts'],
+    testTimeout: 20_000,
+    hookTimeout: 20_000,
+    reporters: [loads()],
+  },
+})
