@@ -1,4 +1,5 @@
 import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import { answers, refusals } from '../app/answers.ts'
@@ -15,6 +16,8 @@ interface Answering {
   log: AccessLogOptions
   /** Whether to answer a request at all. */
   accepts: (incoming: IncomingMessage, outgoing: ServerResponse) => boolean
+  /** Calls back when all answers on a connection are out. */
+  whenFree: (socket: Socket, callback: () => void) => void
 }
 
 /** Stands for the host in the URL of a request that names none; no setting can allow it. */
@@ -41,7 +44,7 @@ const unexpected = (cause: unknown) => {
  * `OPTIONS *`, CONNECT) is refused on record and in JSON too; an Expect that is not known is passed over (RFC 9110,
  * section 10.1.1, permits that).
  */
-export const answerWith = (server: Server, { app, log, accepts }: Answering) => {
+export const answerWith = (server: Server, { app, log, accepts, whenFree }: Answering) => {
   const wrongHost = createClosedApp(log, refusals.host, (c) => `host ${JSON.stringify(c.env.incoming.headers.host)}`)
   const wrongMethod = createClosedApp(log, answers['bad method'], () => 'method')
 
@@ -94,12 +97,16 @@ export const answerWith = (server: Server, { app, log, accepts }: Answering) => 
   })
   server.on('connect', (incoming: IncomingMessage) => {
     const { socket } = incoming
-    // Node has let go of it.
+    // Node has let go of it, and of its time limits; a wait in front of it may take a minute.
     socket.on('error', () => socket.destroy())
-    const outgoing = new ServerResponse(incoming)
-    outgoing.assignSocket(socket)
-    outgoing.setHeader('Connection', 'close')
-    outgoing.once('finish', () => socket.end())
-    listener(incoming, outgoing)
+    socket.setTimeout(65_000, () => socket.destroy())
+    whenFree(socket, () => {
+      if (!socket.writable) return
+      const outgoing = new ServerResponse(incoming)
+      outgoing.assignSocket(socket)
+      outgoing.setHeader('Connection', 'close')
+      outgoing.once('finish', () => socket.destroySoon())
+      answer(incoming, outgoing)
+    })
   })
 }

@@ -6,11 +6,11 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { lineLog } from '../node/line-log.ts'
 import type { AccessLogOptions } from '../server/access-log.ts'
 import { createServerApp } from '../server/server-app.ts'
+import { GRACE_MS, trackConnections } from './connections.ts'
 import { listen } from './listen.ts'
 import { answerWith } from './listener.ts'
 import { HELP, readSettings, type Settings } from './settings.ts'
 import { fail, serverParts, warn, warnAtStart } from './start.ts'
-import { GRACE_MS, stopper } from './stop.ts'
 
 /** The head of a request must be here within 5 to 6 seconds, all of it within 10 to 11; idle connections close. */
 const TIMEOUTS = {
@@ -58,8 +58,8 @@ const serve = async (settings: Settings) => {
   const server = createServer({ ...TIMEOUTS, requireHostHeader: false })
   // All headers, whose size is bounded: Node would drop some without a word, an Origin among them.
   server.maxHeadersCount = 0
-  const { accepts, stop } = stopper(server)
-  answerWith(server, { app, log, accepts })
+  const { stop, ...connections } = trackConnections(server)
+  answerWith(server, { app, log, ...connections })
 
   const end = async () => {
     if (stopping.signal.aborted) return

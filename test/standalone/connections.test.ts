@@ -194,3 +194,70 @@ describe('a wait ends with its connection', () => {
     expect(performance.now() - left).toBeLessThan(2000)
   })
 })
+
+describe('what comes behind a request in one packet', () => {
+  const keep = { connection: 'keep-alive' }
+  const HEALTH = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'
+  const statuses = (text: string) => text.match(/HTTP\/1\.1 \d+/g)?.map((line) => Number(line.slice(9)))
+
+  test.each([
+    ['a health check', () => HEALTH, [200, 405]],
+    ['a wait', (pid: number) => killRequest(JSON.stringify({ pid, waitMs: 100 }), keep).toString(), [200, 405]],
+  ])('a CONNECT behind %s is answered in its turn, and takes down nobody', async (_name, before, answers) => {
+    await using server = await startServer()
+    using target = await startTarget('process.on("SIGTERM", () => {})')
+    using connection = await openRaw(server.url)
+    connection.socket.write(`${before(target.pid)}CONNECT a:1 HTTP/1.1\r\n\r\n`)
+    expect(statuses(await connection.closed)).toEqual(answers)
+    expect(await health(server.url)).toBe(200)
+  })
+
+  test('a tunnel that a client holds open, with bytes behind it, is closed', async () => {
+    await using server = await startServer()
+    using connection = await openRaw(server.url)
+    connection.socket.write('CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\nhello')
+    expect(statuses(await connection.closed)).toEqual([405])
+    const start = performance.now()
+    expect(await server.stop()).toBe(0)
+    expect(performance.now() - start).toBeLessThan(3000)
+  })
+
+  test.each([
+    ['garbage', 'GARBAGE\r\n\r\n'],
+    ['a request that is never finished', 'POST /api/conn'],
+  ])('%s takes away no answer to a kill', async (_name, behind) => {
+    await using server = await startServer()
+    using target = await startTarget()
+    using connection = await openRaw(server.url)
+    const kill = killRequest(JSON.stringify({ pid: target.pid }), keep)
+    connection.socket.write(Buffer.concat([kill, Buffer.from(behind)]))
+    expect(await connection.until(/\{"ok":true\}/)).toContain('HTTP/1.1 200 OK')
+    expect(await target.ended).toBe('SIGTERM')
+    expect(statuses(await connection.closed)?.[0]).toBe(200)
+  })
+
+  test('a request to upgrade is answered, and the connection closes behind it', async () => {
+    await using server = await startServer()
+    using connection = await openRaw(server.url)
+    connection.socket.write(
+      HEALTH.replace('\r\n\r\n', '\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n') + HEALTH.repeat(2),
+    )
+    const text = await connection.closed
+    expect(statuses(text)).toEqual([200])
+    expect(text).toContain('Connection: close')
+  })
+
+  test('thousands behind a wait end that connection alone, and its wait', async () => {
+    await using server = await startServer()
+    using target = await startTarget('process.on("SIGTERM", () => {})')
+    using connection = await openRaw(server.url)
+    const wait = killRequest(JSON.stringify({ pid: target.pid, waitMs: 60_000 }), keep)
+    connection.socket.write(wait)
+    await server.record(({ outcome }) => outcome === 'sent')
+    // Of these nothing is written before their turn, so that Node's own limit of answers in a queue does not count them.
+    connection.socket.write('POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n'.repeat(6000))
+    expect(await connection.closed).toBe('')
+    expect(await server.record(({ outcome }) => outcome === 'running')).toMatchObject({ pid: target.pid })
+    expect(await health(server.url)).toBe(200)
+  })
+})

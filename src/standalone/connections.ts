@@ -1,0 +1,125 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { Server as NetServer, type Socket } from 'node:net'
+
+/** How long a stop waits for requests in flight, in milliseconds. */
+export const GRACE_MS = 4000
+/** How long it leaves idle connections open, in milliseconds: the next request may be on its way. */
+const IDLE_MS = 500
+/** How many requests may be queued behind others of their connections, on all of them: what one client sends is bounded. */
+const MAX_QUEUED = 4000
+
+interface Connection {
+  /** The newest request on it. */
+  incoming: IncomingMessage
+  outgoing: ServerResponse
+  /** How many of its requests are queued behind another one. */
+  queued: number
+}
+
+/** What Node answers to what it cannot parse, by the code of the error; anything else is a 400. */
+const STATUS_LINES: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+}
+
+/**
+ * Keeps track of the newest request on each connection, so that no answer to a signal is lost: at a stop each connection
+ * closes behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what a client sends behind that
+ * answer is not obeyed; what cannot be parsed is answered only where no answer is due before it.
+ *
+ * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
+ * `stop` takes no more connections and resolves when all of them have closed, after 4 seconds at the latest.
+ */
+export const trackConnections = (server: Server) => {
+  const connections = new Map<Socket, Connection>()
+  const last = new WeakSet<ServerResponse>()
+  let stopping = false
+  let queued = 0
+  server.on('connection', (socket) =>
+    socket.once('close', () => {
+      queued -= connections.get(socket)?.queued ?? 0
+      connections.delete(socket)
+    }),
+  )
+
+  const endWith = (outgoing: ServerResponse) => {
+    if (outgoing.headersSent) return
+    outgoing.setHeader('Connection', 'close')
+    last.add(outgoing)
+  }
+
+  /** Counts a request whose answer must wait for others; false where there are too many of them. */
+  const enqueue = (connection: Connection, outgoing: ServerResponse) => {
+    if (queued >= MAX_QUEUED) return false
+    queued++
+    connection.queued++
+    outgoing.once('socket', () => {
+      queued--
+      connection.queued--
+    })
+    return true
+  }
+
+  const accepts = (incoming: IncomingMessage, outgoing: ServerResponse) => {
+    const { socket } = incoming
+    if (socket.destroyed) return false
+    const connection = connections.get(socket) ?? { incoming, outgoing, queued: 0 }
+    const before = connection.outgoing
+    if (last.has(before) && before !== outgoing) {
+      // What comes behind the answer that closes the connection; unless that is still to be written.
+      if (before.headersSent || !stopping) return false
+      before.removeHeader('Connection')
+      last.delete(before)
+    }
+    if (!outgoing.socket && !enqueue(connection, outgoing)) {
+      socket.destroy()
+      return false
+    }
+    // Node swallows what comes in one packet behind a request to upgrade.
+    if (stopping || incoming.headers.upgrade !== undefined) endWith(outgoing)
+    connections.set(socket, Object.assign(connection, { incoming, outgoing }))
+    return true
+  }
+
+  /** The newest answer on a connection, if it is not out yet and can still come. */
+  const dueOn = (socket: Socket) => {
+    const { incoming, outgoing } = connections.get(socket) ?? {}
+    return incoming?.complete && !outgoing?.writableFinished ? outgoing : undefined
+  }
+
+  const whenFree = (socket: Socket, callback: () => void) => {
+    const due = dueOn(socket)
+    if (due) due.once('finish', callback)
+    else callback()
+  }
+
+  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
+    const due = dueOn(socket)
+    if (due) endWith(due)
+    // A client that does not read its answers is not waited for.
+    if (due?.writableEnded) setTimeout(() => socket.destroy(), IDLE_MS)
+    whenFree(socket, () => {
+      const status = STATUS_LINES[error.code ?? ''] ?? '400 Bad Request'
+      if (!due && socket.writable) socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
+      socket.destroySoon()
+    })
+  })
+
+  const stop = () => {
+    stopping = true
+    for (const { outgoing } of connections.values()) endWith(outgoing)
+    const closed = new Promise<void>((resolve) => server.once('close', resolve))
+    // The close of node:http would drop connections on which a request is just arriving. Bun has that one alone.
+    if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
+    else NetServer.prototype.close.call(server)
+    setTimeout(() => server.closeIdleConnections(), IDLE_MS)
+    setTimeout(() => {
+      server.closeAllConnections()
+      for (const socket of connections.keys()) socket.destroy()
+    }, GRACE_MS)
+    return closed
+  }
+
+  return { accepts, whenFree, stop }
+}
