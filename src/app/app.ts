@@ -12,11 +12,11 @@ export interface AppOptions {
   /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
   signaller: Signaller
   /** How many requests may wait for an exit at once; one more is answered 503, unsignalled. Default: 10000. */
-  maxWaits?: number
-  /** Gets the cause of each 500; the client never does. Default: `console.error`, where no accessLog records it. */
+  maxWaits?: number | undefined
+  /** Gets the cause of each 500; the client never does. Default: `console.error`, unless accessLog records it. */
   onError?: (cause: unknown, c: Context) => void
   /** When it aborts, requests that wait for an exit are answered at once with `exited: false`. Default: never. */
-  stopping?: AbortSignal
+  stopping?: AbortSignal | undefined
 }
 
 /**
@@ -40,7 +40,7 @@ export const createApp = ({
   signaller,
   maxWaits = 10_000,
   onError = (cause, c) => {
-    if (!c.get('onKillSignal')) console.error(cause)
+    if (!c.get('killOnRecord')) console.error(cause)
   },
   stopping,
 }: AppOptions) => {
@@ -59,11 +59,12 @@ export const createApp = ({
     try {
       c.get('onKillSignal')?.(attempt)
     } catch (cause) {
-      onError(cause, c)
+      console.error(cause)
     }
   }
 
   const terminate = (pid: number, conditions: KillConditions, c: Context): Outcome | Promise<Outcome> => {
+    if (conditions.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
     const unsupported = CONDITIONS.find((name) => conditions[name] !== undefined && !supports.includes(name))
     if (unsupported) return { code: `no ${unsupported}` }
@@ -77,10 +78,6 @@ export const createApp = ({
   const app = new Hono().post(KILL_PATH, limitBody, killBody(fail), async (c) => {
     const { pid, ...conditions } = c.req.valid('json')
     const wait = conditions.waitMs === undefined ? 0 : 1
-    if (waits + wait > maxWaits) {
-      c.set('killAttempt', { pid, outcome: { code: 'too many waits' } })
-      return answers['too many waits'].send(c)
-    }
     waits += wait
     try {
       const outcome = await terminate(pid, conditions, c)

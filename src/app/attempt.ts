@@ -19,6 +19,8 @@ declare module 'hono' {
     killAttempt?: KillAttempt
     /** Called at once when a signal goes out or is forwarded, long before the answer where a request waits for an exit. */
     onKillSignal?: (attempt: KillAttempt) => void
+    /** Whether the cause of a 500 is recorded: set by accessLog. */
+    killOnRecord?: boolean
   }
 }
 

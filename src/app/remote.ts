@@ -22,9 +22,15 @@ const fetchOnce = (url: string, init: RequestInit) => {
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-const REFUSALS = ['EPERM', 'ESRCH', 'too many waits', 'no startedBefore', 'no waitMs'] satisfies OutcomeCode[]
-const SIGNALLED = ['sent', ...REFUSALS] satisfies OutcomeCode[]
-const WAITED = ['exited', 'running', ...REFUSALS] satisfies OutcomeCode[]
+/** What a peer may answer, by what was asked of it. */
+const UNSIGNALLED: OutcomeCode[] = [
+  'EPERM',
+  'ESRCH',
+  'too many waits',
+  ...CONDITIONS.map((name) => `no ${name}` as const),
+]
+const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
+const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
 
 /** The years that a peer reads, as milliseconds; what an offset took beyond them is before or after every process. */
 const FIRST = Date.parse('0000-01-01T00:00:00Z')
@@ -58,7 +64,8 @@ export const remoteSignaller = ({
   }
 
   return {
-    supports: CONDITIONS,
+    // Each is named in the body below: a condition that is not passed on must not be taken.
+    supports: ['startedBefore', 'waitMs'],
     terminate: async (pid, { startedBefore, waitMs, stopWaiting, onSignal }: Delivery): Promise<Outcome> => {
       onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {
@@ -69,7 +76,7 @@ export const remoteSignaller = ({
         signal: AbortSignal.any([...stopWaiting, AbortSignal.timeout(timeoutMs + (waitMs ?? 0))]),
       })
       const text = await response.text()
-      const expected = waitMs === undefined ? SIGNALLED : WAITED
+      const expected = waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT
       const code = expected.find(
         (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
       )

@@ -29,7 +29,7 @@ export interface Progress extends Pick<Outcome, 'command'> {
 }
 
 /** What comes with a PID. */
-export interface Delivery {
+export interface Delivery extends Partial<Record<Condition, unknown>> {
   /** Signal the process only if it started at or before this time. */
   readonly startedBefore?: Date | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */

@@ -16,7 +16,7 @@ interface Wait {
 
 /** The pause between two sweeps, in milliseconds, while the waits are few. */
 const PAUSE_MS = 20
-/** How long one sweep may read stats, in milliseconds; the next one goes on behind the last process read. */
+/** How long one sweep may read stats, in milliseconds, beside those of waits that are over; the next one goes on behind the last. */
 const SWEEP_MS = 2
 /** A sweep is followed by a pause of so many times its own length: less than a tenth of a core, however many wait. */
 const PAUSE_FACTOR = 12

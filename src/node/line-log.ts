@@ -9,7 +9,7 @@ export interface LogStream {
   on(event: 'error', listener: () => void): unknown
 }
 
-/** How much may wait for a reader that stalls, in characters; of lines that are not essential, half of it. */
+/** How much may wait for a reader that stalls, in bytes (records are ASCII); of lines that are not essential, half of it. */
 const MAX_WAITING = 1024 * 1024
 /** For a batch of up to a third of it, as UTF-8 takes up to three bytes for a character. */
 const ROOM = 64 * 1024

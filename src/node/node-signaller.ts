@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import process from 'node:process'
-import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
+import { type Condition, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
 import { exitPoller } from './exit-poller.ts'
 import { errorCode, onLinux } from './proc.ts'
 import { latestBoot, latestStart, uptimeIsTheKernels } from './start-time.ts'
@@ -48,7 +48,7 @@ export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}) => {
   const readStat = statReader()
   const own = readStat(process.pid)
   const tellsStarts = own !== undefined && uptimeIsTheKernels(own)
-  const supports = CONDITIONS.filter((condition) => condition !== 'startedBefore' || tellsStarts)
+  const supports: Condition[] = tellsStarts ? ['startedBefore', 'waitMs'] : ['waitMs']
   const protectedPids = new Set([1, process.pid, ...protect])
   const refuseUnseen = protect.length > 0 && onLinux()
   // It signals 4240 for 4241, 4242 and 4243, where every PID is a multiple of four.

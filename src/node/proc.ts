@@ -17,7 +17,7 @@ export const readShort = (path: string) => {
 }
 
 /** What `read` returns, or undefined where it throws. */
-export const attempt = <Result>(read: () => Result) => {
+export const orUndefined = <Result>(read: () => Result) => {
   try {
     return read()
   } catch {
@@ -34,7 +34,7 @@ export const onLinux = () => process.platform === 'linux' || process.platform ==
  */
 export const procIsOurs = () =>
   onLinux() &&
-  attempt(
+  orUndefined(
     () =>
       readShort('/proc/self/stat').startsWith(`${process.pid} `) &&
       !/^NSpid:\t\d+\t/m.test(readShort('/proc/self/status')),
@@ -42,7 +42,7 @@ export const procIsOurs = () =>
 
 /** Whether it shows everybody's processes: proc_pid_mountinfo(5) names `hidepid` where it is mounted with that. */
 export const procHidesNothing = () => {
-  const mounts = attempt(() => readFileSync('/proc/self/mountinfo', 'utf8')) ?? ''
+  const mounts = orUndefined(() => readFileSync('/proc/self/mountinfo', 'utf8')) ?? ''
   return / \/proc .* - proc /.test(mounts) && !/ \/proc .* - proc .*\bhidepid=/.test(mounts)
 }
 
@@ -62,9 +62,9 @@ export const procWarning = (protect: readonly number[] = []) => {
 
 /** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)); elsewhere, root may. */
 export const mayKillOthers = () => {
-  const status = attempt(() => readShort('/proc/self/status')) ?? ''
+  const status = orUndefined(() => readShort('/proc/self/status')) ?? ''
   const [, effective] = /^CapEff:\s*(\S+)/m.exec(status) ?? []
   // Deno does not tell the user without --allow-sys.
-  if (effective === undefined) return attempt(() => process.getuid?.()) === 0
+  if (effective === undefined) return orUndefined(() => process.getuid?.()) === 0
   return (Number.parseInt(effective, 16) & 0x20) !== 0
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import process from 'node:process'
-import { attempt } from './proc.ts'
+import { orUndefined } from './proc.ts'
 import type { Stat } from './stat.ts'
 
 /** A clock tick in milliseconds: USER_HZ is 100 on every architecture that Node runs on. */
@@ -16,7 +16,7 @@ const uptimeMs = () => Number.parseFloat(readFileSync('/proc/uptime', 'latin1'))
  */
 export const uptimeIsTheKernels = ({ startTicks = Number.NaN }: Stat) => {
   const ageMs = process.uptime() * 1000
-  const uptime = attempt(uptimeMs) ?? Number.NaN
+  const uptime = orUndefined(uptimeMs) ?? Number.NaN
   return uptime - startTicks * CLOCK_TICK_MS >= ageMs - 100
 }
 

@@ -105,6 +105,7 @@ export const accessLog =
       }
     }
 
+    c.set('killOnRecord', true)
     c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT : undefined))
     await next()
     const attempt = c.get('killAttempt')

@@ -5,11 +5,9 @@ import { refuse } from '../app/attempt.ts'
 
 /** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
 const isOwn = (origin: string, c: Context) => {
-  if (!URL.canParse(origin)) return false
-  const { protocol, host } = new URL(origin)
   const [scheme = '', , authority = ''] = c.req.url.split('/', 3)
-  const own = `${scheme}//${(c.req.header('host') ?? authority).toLowerCase()}`
-  return origin === `${protocol}//${host}` && (own === origin || (URL.canParse(own) && new URL(own).origin === origin))
+  const own = `${scheme}//${c.req.header('host') ?? authority}`
+  return URL.canParse(own) && new URL(own).origin === origin
 }
 
 /**

@@ -12,9 +12,9 @@ import { requireToken, type TokenOptions } from './token.ts'
 export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'>, TokenOptions {
   /** Where the record goes. */
   log: AccessLogOptions
-  /** The values of Host that are answered. Default: any. */
+  /** The values of Host that are answered: in lower case, without a port, IPv6 in brackets. Default: any. */
   hosts?: readonly string[] | undefined
-  /** The origins whose pages may call. Default: the server's own. */
+  /** Origins, besides the server's own, whose pages may call. Default: none. */
   origins?: readonly string[] | undefined
   /** The bearer token that the kill route asks for. Default: none. */
   token?: string | undefined
@@ -44,25 +44,13 @@ const recorded = (log: AccessLogOptions) => {
  * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
  * ```
  */
-export const createServerApp = ({
-  signaller,
-  maxWaits,
-  stopping,
-  log,
-  hosts,
-  origins,
-  token,
-  ...tokenOptions
-}: ServerOptions) => {
+export const createServerApp = ({ log, hosts, origins, token, hashFunction, ...app }: ServerOptions) => {
   const server = recorded(log)
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
-  if (token !== undefined) server.use(KILL_PATH, requireToken(token, tokenOptions))
-  server.route(
-    '/',
-    createApp({ signaller, ...(maxWaits !== undefined && { maxWaits }), ...(stopping && { stopping }) }),
-  )
+  if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))
+  server.route('/', createApp(app))
   server.notFound((c) => refuse(c, refusals.path, 'path'))
   server.onError((error, c) => {
     c.set('killAttempt', { error })

@@ -13,7 +13,7 @@ const REFUSED = new HTTPException(401)
 /** What requireToken takes beside the token. */
 export interface TokenOptions {
   /** Hashes both tokens before they are compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
-  hashFunction?: (text: string) => string
+  hashFunction?: ((text: string) => string) | undefined
 }
 
 /**
@@ -28,7 +28,7 @@ export interface TokenOptions {
  * app.use(KILL_PATH, requireToken(token))
  * ```
  */
-export const requireToken = (token: string, options: TokenOptions = {}): MiddlewareHandler => {
+export const requireToken = (token: string, { hashFunction }: TokenOptions = {}): MiddlewareHandler => {
   if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
   const thrown = {
     message: () => {
@@ -36,7 +36,7 @@ export const requireToken = (token: string, options: TokenOptions = {}): Middlew
     },
   }
   const check = bearerAuth({
-    ...options,
+    ...(hashFunction && { hashFunction }),
     token,
     noAuthenticationHeader: thrown,
     invalidAuthenticationHeader: thrown,

@@ -305,8 +305,8 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
   })
 
   test('but for one of the record, as the signal is out by then', async () => {
+    using error = vi.spyOn(console, 'error').mockImplementation(() => {})
     const cause = new Error(SECRET)
-    const onError = vi.fn()
     const signaller: Signaller = {
       terminate: (_pid, { onSignal }) => {
         onSignal({ code: 'sent' })
@@ -318,9 +318,9 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
         c.set('onKillSignal', raise(cause))
         return next()
       })
-      .route('/', createApp({ signaller, onError }))
+      .route('/', createApp({ signaller }))
     expect(await read(post(host, { pid: 1234 }))).toEqual(OK)
-    expect(onError.mock.calls).toEqual([[cause, expect.anything()]])
+    expect(error.mock.calls).toEqual([[cause]])
   })
 
   test('by default it goes to console.error', async () => {
@@ -334,12 +334,24 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     using error = vi.spyOn(console, 'error').mockImplementation(() => {})
     const host = new Hono()
       .use((c, next) => {
-        c.set('onKillSignal', () => {})
+        c.set('killOnRecord', true)
         return next()
       })
       .route('/', createApp({ signaller: recordingSignaller(raise(new Error(SECRET))) }))
     expect(await read(post(host, { pid: 1234 }))).toEqual(FAILED)
     expect(error).not.toHaveBeenCalled()
+  })
+
+  test('a host that listens for signals alone still gets it in console.error', async () => {
+    using error = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const host = new Hono()
+      .use((c, next) => {
+        c.set('onKillSignal', () => {})
+        return next()
+      })
+      .route('/', createApp({ signaller: recordingSignaller(raise(new Error(SECRET))) }))
+    expect(await read(post(host, { pid: 1234 }))).toEqual(FAILED)
+    expect(error).toHaveBeenCalledOnce()
   })
 
   test('what is expected is no error', async () => {
