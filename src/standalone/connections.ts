@@ -77,7 +77,8 @@ export const trackConnections = (server: Server) => {
       return false
     }
     // Node swallows what comes in one packet behind a request to upgrade.
-    if (stopping || incoming.headers.upgrade !== undefined) endWith(outgoing)
+    const { connection: options = '', upgrade } = incoming.headers
+    if (stopping || (upgrade !== undefined && /upgrade/i.test(options))) endWith(outgoing)
     connections.set(socket, Object.assign(connection, { incoming, outgoing }))
     return true
   }
