@@ -67,13 +67,16 @@ export const remoteSignaller = ({
     // Each is named in the body below: a condition that is not passed on must not be taken.
     supports: ['startedBefore', 'waitMs'],
     terminate: async (pid, { startedBefore, waitMs, stopWaiting, onSignal }: Delivery): Promise<Outcome> => {
+      const timeout = AbortSignal.timeout(timeoutMs + (waitMs ?? 0))
+      // Without a listener of its own Node may collect it before it fires: AbortSignal.any refers to it but weakly.
+      timeout.addEventListener('abort', () => {})
       onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {
         method: 'POST',
         headers,
         body: JSON.stringify({ pid, startedBefore: readable(startedBefore), waitMs }),
         redirect: 'manual',
-        signal: AbortSignal.any([...stopWaiting, AbortSignal.timeout(timeoutMs + (waitMs ?? 0))]),
+        signal: AbortSignal.any([...stopWaiting, timeout]),
       })
       const text = await response.text()
       const expected = waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT

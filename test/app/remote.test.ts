@@ -1,4 +1,6 @@
 import type { RequestListener } from 'node:http'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { answers, refusals } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
@@ -229,6 +231,21 @@ describe('the request to a peer', () => {
     using peer = await startPeer(answer)
     const { kill, causes } = gateway({ url: peer.url, timeoutMs: 100 })
     expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(causes).toMatchObject([{ name: 'TimeoutError' }])
+  })
+
+  test('fails in time also where the garbage collector runs while the peer is silent', async () => {
+    setFlagsFromString('--expose-gc')
+    const collect: () => void = runInNewContext('gc')
+    using peer = await startPeer(() => {})
+    const { kill, causes } = gateway({ url: peer.url, timeoutMs: 300 })
+    const answer = kill({ pid: PID })
+    await vi.waitFor(() => expect(peer.requests()).toBe(1))
+    for (let i = 0; i < 5; i++) {
+      collect()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(await answer).toEqual(FAILED)
     expect(causes).toMatchObject([{ name: 'TimeoutError' }])
   })
 
