@@ -21,6 +21,7 @@ import { startTarget } from '../support/target.ts'
 //   <!-- test: skip REASON -->  nothing
 //   <!-- test: file PATH -->    look whether the file of the repository contains it
 //   <!-- test: kill PATH -->    as always, but the service in it kills at this path
+// A `console` block is a session: its commands have to print what stands there, but for digits and ids.
 // In what is run, 3000 is a server, $PID a process and $TOKEN, where it is named, the server's token. A block that names
 // the PID has to kill the process. One that serves, or exports an app, is asked to kill it. What a comment behind
 // console.log says, and one that begins with { in a shell, is what has to come out.
@@ -147,11 +148,29 @@ const run = async (block: Block, command: readonly string[], url: string | undef
   return output
 }
 
+/** A word of the shell's. */
+const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
+
 const runShell = async (block: Block) => {
   const { text, url } = await localized(block)
   const output = await run(block, ['bash', '-euo', 'pipefail', '-c', text], url)
   for (const [, expected] of text.matchAll(/#\s+(\{.*)$/gm)) expect(output).toContain(expected)
   return output
+}
+
+/** What two sessions have in common: not the times, PIDs and ids. */
+const withoutNumbers = (session: string) => session.replace(/"id":"[^"]+"/g, '"id":""').replace(/\d+(\.\d+)?/g, '0')
+
+const runSession = async (block: Block) => {
+  const port = String(await freePort())
+  const shown = block.text.split('\n').map((line) => {
+    const [, command] = /^\$ (.*)$/.exec(line) ?? []
+    return command === undefined ? '' : `printf '%s\\n' ${quoted(line)}\n${command.replaceAll('3000', port)}`
+  })
+  const session = { ...block, text: '' }
+  // Standard error has what bash tells of its jobs.
+  const script = ['exec 2>/dev/null', "trap 'kill $(jobs -p)' EXIT", ...shown].join('\n')
+  expect(withoutNumbers(await run(session, ['bash', '-c', script], undefined))).toBe(withoutNumbers(`${block.text}\n`))
 }
 
 const runTypeScript = async (block: Block) => {
@@ -208,6 +227,7 @@ describe.each(documents)('$name', ({ name, text }) => {
     if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
     if (language === 'sh') lastOutput = await runShell(block)
     else if (language === 'ts') lastOutput = await runTypeScript(block)
+    else if (language === 'console') await runSession(block)
     else if (language === 'text') expect(lastOutput).toContain(block.text)
     else if (language === 'json') {
       const value: unknown = JSON.parse(block.text)
