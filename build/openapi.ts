@@ -1,8 +1,11 @@
 import { toJSONSchema } from 'zod/v4/core'
-import { answers, KILL_PATH, refusals } from '../src/app/answers.ts'
+import { answers, KILL_PATH, serverAnswers } from '../src/app/answers.ts'
 import { killRequest } from '../src/app/kill-request.ts'
 
-type Answer = Pick<(typeof answers)[keyof typeof answers] | (typeof refusals)[keyof typeof refusals], 'status' | 'body'>
+type Answer = Pick<
+  (typeof answers)[keyof typeof answers] | (typeof serverAnswers)[keyof typeof serverAnswers],
+  'status' | 'body'
+>
 type Schema = Record<string, unknown>
 
 /** What a status means to the caller of the kill route. */
@@ -41,7 +44,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   origin: 'A web page of another origin sent the request (standalone server)',
   path: 'Nothing is served at this path: the base URL is wrong (standalone server)',
   up: 'The server runs',
-} satisfies Record<keyof typeof answers | keyof typeof refusals | 'up', string>
+} satisfies Record<keyof typeof answers | keyof typeof serverAnswers | 'up', string>
 
 const FIELDS: Record<keyof typeof killRequest.shape, Schema> = {
   pid: {
@@ -151,7 +154,7 @@ const responsesOf = (
 
 /** The OpenAPI 3.1 document, made from the schema that validates and the table of answers. */
 export const openapi = (version: string) => {
-  const { host, origin } = refusals
+  const { host, origin } = serverAnswers
   return {
     openapi: '3.1.0',
     info: {
@@ -190,7 +193,7 @@ export const openapi = (version: string) => {
               },
             },
           },
-          responses: responsesOf(Object.entries({ ...answers, ...refusals }), REQUEST_ID, {}),
+          responses: responsesOf(Object.entries({ ...answers, ...serverAnswers }), REQUEST_ID, {}),
         },
       },
       '/healthz': {

@@ -34,7 +34,7 @@ export const answers = {
 } satisfies Record<OutcomeCode | `bad ${Condition}`, unknown> & Record<string, unknown>
 
 /** What only a server answers, never the embedded app. */
-export const refusals = {
+export const serverAnswers = {
   unauthorized: answer(401, { error: 'Unauthorized' }, { 'WWW-Authenticate': 'Bearer' }),
   host: answer(403, { error: 'Host not allowed' }),
   origin: answer(403, { error: 'Origin not allowed' }),

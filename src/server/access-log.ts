@@ -1,8 +1,8 @@
 import type { Context, MiddlewareHandler } from 'hono'
+import type {} from 'hono/request-id'
 import { answers } from '../app/answers.ts'
 import type { KillAttempt } from '../app/attempt.ts'
 import type { Outcome, Progress } from '../app/signaller.ts'
-import { setResponseHeader } from './response-header.ts'
 
 /** What accessLog takes. */
 export interface AccessLogOptions {
@@ -16,6 +16,8 @@ export interface AccessLogOptions {
   /** The address that the request came from, as the runtime tells it. Default: not recorded. */
   remoteAddress?: (c: Context) => string | undefined
 }
+
+const ID_HEADER = 'X-Request-Id'
 
 /** Room for what a client sends: more than any PID needs, too little to fill a disk with. */
 const MAX_LENGTH = 64
@@ -59,7 +61,10 @@ const fieldsOf = (attempt: KillAttempt | undefined) => {
 }
 
 /**
- * Writes a record of every request, and gives the request an id, which the response has as `X-Request-Id`.
+ * Writes a record of every request, with the id of the request, which the response has as `X-Request-Id`.
+ *
+ * The id is a new one, whatever the client sends. Where your service has Hono's `requestId()`, in front of this or behind
+ * it, the id is the one of that: `requestId({ headerName: 'X-Correlation-Id' })` takes it from a header that you trust.
  *
  * A signal is on record at the moment it goes out. Where the request then waits for an exit, or was forwarded, a second
  * record with the same id says how it ended. What is no kill has no outcome.
@@ -75,10 +80,11 @@ export const accessLog =
   ({ write, quiet = false, remoteAddress }: AccessLogOptions): MiddlewareHandler =>
   async (c, next) => {
     const start = performance.now()
-    const id = crypto.randomUUID()
+    const given = c.get('requestId') ?? crypto.randomUUID()
     // Now, as a client that leaves takes its address along.
     const remote = remoteAddress?.(c)
-    setResponseHeader(c, 'X-Request-Id', id)
+    c.set('requestId', given)
+    c.header(ID_HEADER, given)
     let recorded: KillAttempt | undefined
 
     const record = (attempt: KillAttempt | undefined, status?: number) => {
@@ -87,7 +93,8 @@ export const accessLog =
       const { error, ...fields } = fieldsOf(attempt)
       const line = JSON.stringify({
         time: new Date().toISOString(),
-        id,
+        // Now, as a requestId() behind this one has the last word.
+        id: c.get('requestId'),
         remote,
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),
@@ -108,6 +115,8 @@ export const accessLog =
     c.set('killOnRecord', true)
     c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT : undefined))
     await next()
+    const id = c.get('requestId')
+    if (id !== given && c.res.headers.get(ID_HEADER) === given) c.header(ID_HEADER, id)
     const attempt = c.get('killAttempt')
     const { status } = c.res
     const isRecorded = recorded?.outcome?.code === 'sent' && attempt?.outcome?.code === 'sent' && status === SENT

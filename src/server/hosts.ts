@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import { refusals } from '../app/answers.ts'
+import { serverAnswers } from '../app/answers.ts'
 import { refuse } from '../app/attempt.ts'
 
 /**
@@ -23,6 +23,8 @@ export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => {
   return (c, next) => {
     const [, , authority = ''] = c.req.url.split('/', 3)
     const wrong = [c.req.header('host') ?? authority, authority].find(refused)
-    return wrong === undefined ? next() : Promise.resolve(refuse(c, refusals.host, `host ${JSON.stringify(wrong)}`))
+    return wrong === undefined
+      ? next()
+      : Promise.resolve(refuse(c, serverAnswers.host, `host ${JSON.stringify(wrong)}`))
   }
 }

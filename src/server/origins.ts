@@ -1,6 +1,6 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
-import { refusals } from '../app/answers.ts'
+import { serverAnswers } from '../app/answers.ts'
 import { refuse } from '../app/attempt.ts'
 
 /** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
@@ -34,6 +34,6 @@ export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler
     if (origin !== undefined && allowed.has(origin)) return answerBrowser(c, next)
     const foreign = origin !== undefined && !isOwn(origin, c)
     if (!foreign && c.req.header('sec-fetch-site') !== 'cross-site') return next()
-    return Promise.resolve(refuse(c, refusals.origin, foreign ? `origin ${JSON.stringify(origin)}` : 'cross-site'))
+    return Promise.resolve(refuse(c, serverAnswers.origin, foreign ? `origin ${JSON.stringify(origin)}` : 'cross-site'))
   }
 }

@@ -1,11 +1,10 @@
 import { type Context, Hono } from 'hono'
-import { answers, KILL_PATH, refusals } from '../app/answers.ts'
+import { answers, KILL_PATH, serverAnswers } from '../app/answers.ts'
 import { type AppOptions, createApp } from '../app/app.ts'
 import { refuse } from '../app/attempt.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { allowHosts } from './hosts.ts'
 import { allowOrigins } from './origins.ts'
-import { setResponseHeader } from './response-header.ts'
 import { requireToken, type TokenOptions } from './token.ts'
 
 /** What createServerApp takes. */
@@ -23,11 +22,11 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
 const HEALTH_PATH = '/healthz'
 
 /** An app that answers with the headers of ours and makes a record, and has no route yet. */
-const recorded = (log: AccessLogOptions) => {
+const recordedApp = (log: AccessLogOptions) => {
   const record = accessLog(log)
   return new Hono().use((c, next) => {
-    setResponseHeader(c, 'Cache-Control', 'no-store')
-    setResponseHeader(c, 'X-Content-Type-Options', 'nosniff')
+    c.header('Cache-Control', 'no-store')
+    c.header('X-Content-Type-Options', 'nosniff')
     // Health checks come every few seconds and are no attempt at anything.
     return c.req.path === HEALTH_PATH ? next() : record(c, next)
   })
@@ -45,13 +44,13 @@ const recorded = (log: AccessLogOptions) => {
  * ```
  */
 export const createServerApp = ({ log, hosts, origins, token, hashFunction, ...app }: ServerOptions) => {
-  const server = recorded(log)
+  const server = recordedApp(log)
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))
   server.route('/', createApp(app))
-  server.notFound((c) => refuse(c, refusals.path, 'path'))
+  server.notFound((c) => refuse(c, serverAnswers.path, 'path'))
   server.onError((error, c) => {
     c.set('killAttempt', { error })
     return answers.failed.send(c)
@@ -64,4 +63,4 @@ export const createClosedApp = (
   log: AccessLogOptions,
   row: { send(c: Context): Response },
   reasonOf: (c: Context) => string,
-) => recorded(log).all('*', (c) => refuse(c, row, reasonOf(c)))
+) => recordedApp(log).all('*', (c) => refuse(c, row, reasonOf(c)))

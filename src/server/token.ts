@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono'
 import { bearerAuth } from 'hono/bearer-auth'
 import { HTTPException } from 'hono/http-exception'
-import { refusals } from '../app/answers.ts'
+import { serverAnswers } from '../app/answers.ts'
 import { refuse } from '../app/attempt.ts'
 
 /** What a bearer token may be (RFC 6750, section 2.1), and long enough not to be guessed. */
@@ -47,7 +47,7 @@ export const requireToken = (token: string, { hashFunction }: TokenOptions = {})
       return await check(c, next)
     } catch (error) {
       if (error !== REFUSED) throw error
-      return refuse(c, refusals.unauthorized, 'token')
+      return refuse(c, serverAnswers.unauthorized, 'token')
     }
   }
 }

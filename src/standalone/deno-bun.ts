@@ -1,5 +1,5 @@
 import process from 'node:process'
-import { refusals } from '../app/answers.ts'
+import { serverAnswers } from '../app/answers.ts'
 import { lineLog } from '../node/line-log.ts'
 import type { AccessLogOptions } from '../server/access-log.ts'
 import { createClosedApp, createServerApp } from '../server/server-app.ts'
@@ -39,7 +39,7 @@ const log = {
 } satisfies AccessLogOptions
 
 const app = createServerApp({ ...options, log })
-const closed = createClosedApp(log, refusals.host, () => 'peer')
+const closed = createClosedApp(log, serverAnswers.host, () => 'peer')
 
 // `deno serve` listens on all interfaces unless it is told --host: to forget that must not let the network in.
 const mayCall = (address = '') => options.token !== undefined || /^(::ffff:)?127\.|^::1$/.test(address)

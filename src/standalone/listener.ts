@@ -2,7 +2,7 @@ import { type IncomingMessage, type Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
-import { answers, refusals } from '../app/answers.ts'
+import { answers, serverAnswers } from '../app/answers.ts'
 import type { AccessLogOptions } from '../server/access-log.ts'
 import { createClosedApp } from '../server/server-app.ts'
 
@@ -45,7 +45,11 @@ const unexpected = (cause: unknown) => {
  * section 10.1.1, permits that).
  */
 export const answerWith = (server: Server, { app, log, accepts, whenFree }: Answering) => {
-  const wrongHost = createClosedApp(log, refusals.host, (c) => `host ${JSON.stringify(c.env.incoming.headers.host)}`)
+  const wrongHost = createClosedApp(
+    log,
+    serverAnswers.host,
+    (c) => `host ${JSON.stringify(c.env.incoming.headers.host)}`,
+  )
   const wrongMethod = createClosedApp(log, answers['bad method'], () => 'method')
 
   const refuse = ({ incoming, outgoing }: Bindings) => {

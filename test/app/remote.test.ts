@@ -2,7 +2,7 @@ import type { RequestListener } from 'node:http'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { answers, refusals } from '../../src/app/answers.ts'
+import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
 import { remoteSignaller } from '../../src/app/remote.ts'
 import type { Delivery } from '../../src/app/signaller.ts'
@@ -116,7 +116,7 @@ describe('the answer of a peer', () => {
     ...(
       ['bad pid', 'bad startedBefore', 'bad waitMs', 'unknown field', 'bad method', 'too large', 'failed'] as const
     ).map((code) => row(answers[code])),
-    ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(refusals[code])),
+    ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(serverAnswers[code])),
     row(answers.exited),
     row(answers.running),
     { status: 200, text: '<html>Welcome!</html>' },

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { answers, refusals } from '../../src/app/answers.ts'
+import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { createApp, type Outcome } from '../../src/index.ts'
 import { createServerApp } from '../../src/server/index.ts'
 import { assertDocumented, document, isDocumentedRequest } from '../support/openapi.ts'
@@ -9,7 +9,7 @@ import { KILL, post, postRaw } from '../support/post.ts'
 import { conditionalSignaller } from '../support/recording-signaller.ts'
 
 const json = { 'content-type': 'application/json' }
-const table = { ...answers, ...refusals }
+const table = { ...answers, ...serverAnswers }
 
 test('is built into the package', () => {
   const built = readFileSync(new URL('../../build/dist/openapi.json', import.meta.url), 'utf8')

@@ -1,4 +1,5 @@
-import { Hono } from 'hono'
+import { Hono, type MiddlewareHandler } from 'hono'
+import { requestId } from 'hono/request-id'
 import { describe, expect, test, vi } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
@@ -363,4 +364,69 @@ test('quiet leaves out everything but errors', async () => {
   await kill('{"pid":7}')
   expect(lines).toHaveLength(1)
   expect(record()).toMatchObject({ outcome: 'failed', error: expect.stringContaining('disk on fire') })
+})
+
+describe('the id of a request', () => {
+  const lines: string[] = []
+  const record = accessLog({ write: (line) => lines.push(line) })
+
+  /** Asks a service that has these pieces in this order; what the adapter of Node hands over is there, and not to be touched. */
+  const ask = async (pieces: MiddlewareHandler[], headers: Record<string, string> = {}) => {
+    const service = new Hono().use(...pieces).route('/', createApp({ signaller: { terminate: sent } }))
+    const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: '{"pid":7}' }
+    const bindings = { incoming: { headers }, outgoing: { setHeader: expect.unreachable } }
+    const response = await service.request(KILL_PATH, init, bindings)
+    return { headers: response.headers, id: JSON.parse(lines.at(-1) ?? '').id }
+  }
+
+  const orders: [order: string, pieces: (ids: MiddlewareHandler) => MiddlewareHandler[]][] = [
+    ['in front of the record', (ids) => [ids, record]],
+    ['behind the record', (ids) => [record, ids]],
+  ]
+
+  describe.each(orders)('with a requestId() %s', (_order, pieces) => {
+    test('is the one of that, also in the response', async () => {
+      const { id, headers } = await ask(pieces(requestId({ generator: () => 'of-the-host' })))
+      expect(id).toBe('of-the-host')
+      expect(headers.get('x-request-id')).toBe('of-the-host')
+    })
+
+    test('is the one of the header that the host trusts', async () => {
+      const ids = requestId({ headerName: 'X-Correlation-Id' })
+      const { id, headers } = await ask(pieces(ids), { 'x-correlation-id': 'from-the-proxy', 'x-request-id': 'forged' })
+      expect(id).toBe('from-the-proxy')
+      expect(headers.get('x-correlation-id')).toBe('from-the-proxy')
+      expect(headers.get('x-request-id')).toBe('from-the-proxy')
+    })
+  })
+
+  test('is known to the host', async () => {
+    let known: string | undefined
+    const look: MiddlewareHandler = (c, next) => {
+      known = c.get('requestId')
+      return next()
+    }
+    const { id } = await ask([record, look])
+    expect(known).toBe(id)
+  })
+
+  test('is in a header that the host sees, can change and can delete, as any of Hono', async () => {
+    let seen: string | null | undefined
+    const change =
+      (value?: string): MiddlewareHandler =>
+      async (c, next) => {
+        await next()
+        seen = c.res.headers.get('x-request-id')
+        c.header('X-Request-Id', value)
+      }
+    for (const pieces of [
+      [change('changed'), record],
+      [record, change('changed')],
+    ]) {
+      const { id, headers } = await ask(pieces)
+      expect(seen).toBe(id)
+      expect(headers.get('x-request-id')).toBe('changed')
+    }
+    expect((await ask([record, change()])).headers.has('x-request-id')).toBe(false)
+  })
 })

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { KILL_PATH, refusals } from '../../src/app/answers.ts'
+import { KILL_PATH, serverAnswers } from '../../src/app/answers.ts'
 import type { Outcome } from '../../src/app/signaller.ts'
 import { createServerApp, type ServerOptions } from '../../src/server/index.ts'
 import { createClosedApp } from '../../src/server/server-app.ts'
@@ -287,7 +287,7 @@ describe('a refusal is on record with its reason:', () => {
   })
 
   test('that of a closed app is the same for every request', async () => {
-    const closed = createClosedApp({ write: (line) => lines.push(line) }, refusals.host, () => 'peer')
+    const closed = createClosedApp({ write: (line) => lines.push(line) }, serverAnswers.host, () => 'peer')
     for (const path of ['/', KILL_PATH]) {
       const response = await closed.request(path, { method: 'POST' })
       expect(response.headers.get('cache-control')).toBe('no-store')

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { transform } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { answers, refusals } from '../../src/app/answers.ts'
+import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { HELP } from '../../src/standalone/settings.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { type Block, blocksOf, fragmentsOf, linksOf } from '../support/markdown.ts'
@@ -231,7 +231,7 @@ describe.each(documents)('$name', ({ name, text }) => {
     else if (language === 'text') expect(lastOutput).toContain(block.text)
     else if (language === 'json') {
       const value: unknown = JSON.parse(block.text)
-      const given = Object.values({ ...answers, ...refusals }).map(({ body }) => JSON.stringify(body))
+      const given = Object.values({ ...answers, ...serverAnswers }).map(({ body }) => JSON.stringify(body))
       expect(isDocumentedRequest(value) || given.includes(JSON.stringify(value))).toBe(true)
     } else throw new Error(`Unknown block: ${language}`)
   }
@@ -266,7 +266,7 @@ describe('the tables of README.md', () => {
     const listed = [...rows].flatMap(([, status, bodies = '']) =>
       [...bodies.matchAll(/`([^`]+)`/g)].map(([, body]) => `${status} ${body}`),
     )
-    const given = Object.values({ ...answers, ...refusals }).map(
+    const given = Object.values({ ...answers, ...serverAnswers }).map(
       ({ status, body }) => `${status} ${JSON.stringify(body)}`,
     )
     expect(listed.toSorted()).toEqual(given.toSorted())
