@@ -17,14 +17,16 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
   origins?: readonly string[] | undefined
   /** The bearer token that the kill route asks for. Default: none. */
   token?: string | undefined
+  /** The app to build on, whose own middleware comes first. Default: a new one. */
+  base?: Hono | undefined
 }
 
 const HEALTH_PATH = '/healthz'
 
 /** An app that answers with the headers of ours and makes a record, and has no route yet. */
-const recordedApp = (log: AccessLogOptions) => {
+const recordedApp = (log: AccessLogOptions, base = new Hono()) => {
   const record = accessLog(log)
-  return new Hono().use((c, next) => {
+  return base.use((c, next) => {
     c.header('Cache-Control', 'no-store')
     c.header('X-Content-Type-Options', 'nosniff')
     // Health checks come every few seconds and are no attempt at anything.
@@ -43,8 +45,8 @@ const recordedApp = (log: AccessLogOptions) => {
  * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
  * ```
  */
-export const createServerApp = ({ log, hosts, origins, token, hashFunction, ...app }: ServerOptions) => {
-  const server = recordedApp(log)
+export const createServerApp = ({ log, hosts, origins, token, hashFunction, base, ...app }: ServerOptions) => {
+  const server = recordedApp(log, base)
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))

@@ -1,6 +1,8 @@
 import process from 'node:process'
+import { Hono } from 'hono'
 import { nodeSignaller } from '../node/node-signaller.ts'
 import { mayKillOthers, procWarning } from '../node/proc.ts'
+import { plainHeaders } from './plain-headers.ts'
 import type { Settings } from './settings.ts'
 import { SettingsError } from './settings-error.ts'
 
@@ -27,7 +29,14 @@ const MAX_WAITS = 4000
 
 /** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
 export const serverParts = ({ hosts, allowOrigin, token, protect, quiet, ...listening }: Settings) => ({
-  options: { signaller: nodeSignaller({ protect }), hosts, origins: allowOrigin, token, maxWaits: MAX_WAITS },
+  options: {
+    signaller: nodeSignaller({ protect }),
+    hosts,
+    origins: allowOrigin,
+    token,
+    maxWaits: MAX_WAITS,
+    base: new Hono().use(plainHeaders),
+  },
   quiet,
   listening,
 })
