@@ -21,6 +21,8 @@ declare module 'hono' {
     onKillSignal?: (attempt: KillAttempt) => void
     /** Whether the cause of a 500 is recorded: set by accessLog. */
     killOnRecord?: boolean
+    /** Who calls, for the record: the name of a token or of a certificate. Untrusted text. */
+    killCaller?: string | undefined
   }
 }
 

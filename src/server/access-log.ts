@@ -96,6 +96,7 @@ export const accessLog =
         // Now, as a requestId() behind this one has the last word.
         id: c.get('requestId'),
         remote,
+        by: c.get('killCaller')?.slice(0, MAX_REASON_LENGTH),
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),
         ...fields,

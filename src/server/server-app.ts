@@ -1,11 +1,11 @@
-import { type Context, Hono } from 'hono'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { answers, KILL_PATH, serverAnswers } from '../app/answers.ts'
 import { type AppOptions, createApp } from '../app/app.ts'
 import { refuse } from '../app/attempt.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { allowHosts } from './hosts.ts'
 import { allowOrigins } from './origins.ts'
-import { requireToken, type TokenOptions } from './token.ts'
+import { requireToken, type TokenOptions, type Tokens } from './token.ts'
 
 /** What createServerApp takes. */
 export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'>, TokenOptions {
@@ -15,10 +15,12 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
   hosts?: readonly string[] | undefined
   /** Origins, besides the server's own, whose pages may call. Default: none. */
   origins?: readonly string[] | undefined
-  /** The bearer token that the kill route asks for. Default: none. */
-  token?: string | undefined
   /** The app to build on, whose own middleware comes first. Default: a new one. */
   base?: Hono | undefined
+  /** Guards of the kill route, asked in this order behind the checks of Host and origin. Default: none. */
+  guards?: readonly MiddlewareHandler[] | undefined
+  /** The bearer token that the kill route asks for, or several by their names. Default: none. */
+  token?: Tokens | undefined
 }
 
 const HEALTH_PATH = '/healthz'
@@ -45,11 +47,21 @@ const recordedApp = (log: AccessLogOptions, base = new Hono()) => {
  * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
  * ```
  */
-export const createServerApp = ({ log, hosts, origins, token, hashFunction, base, ...app }: ServerOptions) => {
+export const createServerApp = ({
+  log,
+  hosts,
+  origins,
+  guards = [],
+  token,
+  hashFunction,
+  base,
+  ...app
+}: ServerOptions) => {
   const server = recordedApp(log, base)
   if (hosts) server.use(allowHosts(hosts))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
+  for (const guard of guards) server.use(KILL_PATH, guard)
   if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))
   server.route('/', createApp(app))
   server.notFound((c) => refuse(c, serverAnswers.path, 'path'))

@@ -1,53 +1,71 @@
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { bearerAuth } from 'hono/bearer-auth'
 import { HTTPException } from 'hono/http-exception'
+import { sha256 } from 'hono/utils/crypto'
 import { serverAnswers } from '../app/answers.ts'
 import { refuse } from '../app/attempt.ts'
 
 /** What a bearer token may be (RFC 6750, section 2.1), and long enough not to be guessed. */
 export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
+/** The name of a token; the empty one stands for no name. */
+export const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
 
-// Hono before 4.13.14 takes a response that a message returns for JSON. What is thrown, and caught here, works with all.
-const REFUSED = new HTTPException(401)
+/** A token, or several by their names. */
+export type Tokens = string | Readonly<Record<string, string>>
 
-/** What requireToken takes beside the token. */
+/** What requireToken takes beside the tokens. */
 export interface TokenOptions {
-  /** Hashes both tokens before they are compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
-  hashFunction?: ((text: string) => string) | undefined
+  /** Hashes what is compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
+  hashFunction?: ((text: string) => string | null | Promise<string | null>) | undefined
 }
 
 /**
- * Answers 401 to a request without the token: `Authorization: Bearer TOKEN` (RFC 6750), compared in constant time by
- * Hono's bearerAuth.
+ * Answers 401 to a request without one of the tokens: `Authorization: Bearer TOKEN` (RFC 6750), read by Hono's
+ * bearerAuth. The name of the token is then in `c.get('killCaller')`, and in the record.
  *
- * @param token - at least 16 characters out of `A-Z a-z 0-9 - . _ ~ + /`, with `=` only at the end.
- * @throws {TypeError} for any other token: no request could ever match it.
+ * However many tokens there are, what came is hashed once, behind a random salt, and the digest looked up: the time that
+ * takes tells nothing of a token.
+ *
+ * @param tokens - one, or several by their names. A token has at least 16 characters out of `A-Z a-z 0-9 - . _ ~ + /`,
+ *   with `=` only at the end; a name has 1 to 64 out of `A-Z a-z 0-9 . _ -`.
+ * @throws {TypeError} where there is none, one that no request could match, one under two names, or a malformed name.
  *
  * @example
  * ```ts
- * app.use(KILL_PATH, requireToken(token))
+ * app.use(KILL_PATH, requireToken({ alice: tokenOfAlice, bob: tokenOfBob }))
  * ```
  */
-export const requireToken = (token: string, { hashFunction }: TokenOptions = {}): MiddlewareHandler => {
-  if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
-  const thrown = {
-    message: () => {
-      throw REFUSED
-    },
+export const requireToken = (tokens: Tokens, { hashFunction = sha256 }: TokenOptions = {}): MiddlewareHandler => {
+  const named = Object.entries(typeof tokens === 'string' ? { '': tokens } : tokens)
+  const values = new Set(named.map(([, token]) => token))
+  if (values.size === 0 || values.size < named.length) throw new TypeError('There is no token, or one has two names')
+  for (const [name, token] of named) {
+    if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
+    if (!NAME_PATTERN.test(name)) throw new TypeError('The name of a token is not 1 to 64 of A-Z a-z 0-9 . _ -')
   }
-  const check = bearerAuth({
-    ...(hashFunction && { hashFunction }),
-    token,
-    noAuthenticationHeader: thrown,
-    invalidAuthenticationHeader: thrown,
-    invalidToken: thrown,
-  })
+
+  let salt = ''
+  let known: ReadonlyMap<string | null, (typeof named)[number]> | undefined
+  const digestOf = (token: string) => hashFunction(salt + token)
+  const isKnown = async (token: string, c: Context) => {
+    // Not before there is a request, as Cloudflare Workers then have no random numbers.
+    salt ||= crypto.randomUUID()
+    known ??= new Map(await Promise.all(named.map(async (each) => [await digestOf(each[1]), each] as const)))
+    const [name, same] = known.get(await digestOf(token)) ?? []
+    // Whatever hashFunction makes of them.
+    if (same !== token) return false
+    if (name) c.set('killCaller', name)
+    return true
+  }
+
+  const check = bearerAuth({ verifyToken: isKnown })
   return async (c, next) => {
     try {
-      return await check(c, next)
+      await check(c, async () => {})
     } catch (error) {
-      if (error !== REFUSED) throw error
+      if (!(error instanceof HTTPException)) throw error
       return refuse(c, serverAnswers.unauthorized, 'token')
     }
+    return next()
   }
 }
