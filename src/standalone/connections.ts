@@ -1,9 +1,11 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { trackEpochs } from './epochs.ts'
 
 /** How long a stop waits for requests in flight, in milliseconds. */
 export const GRACE_MS = 4000
-/** How long it leaves idle connections open, in milliseconds: the next request may be on its way. */
+/** How long a stop or a reload leaves idle connections open, in milliseconds: the next request may be on its way. */
 const IDLE_MS = 500
 /** How many requests may be queued behind others of their connections, on all of them: what one client sends is bounded. */
 const MAX_QUEUED = 4000
@@ -29,19 +31,23 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
  * answer is not obeyed; what cannot be parsed is answered only where no answer is due before it.
  *
  * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
+ * `renew` closes all connections like that, but takes new ones, and resolves when the old ones bring no more requests;
  * `stop` takes no more connections and resolves when all of them have closed, after 4 seconds at the latest.
  */
 export const trackConnections = (server: Server) => {
   const connections = new Map<Socket, Connection>()
   const last = new WeakSet<ServerResponse>()
+  const epochs = trackEpochs(server)
   let stopping = false
   let queued = 0
-  server.on('connection', (socket) =>
-    socket.once('close', () => {
-      queued -= connections.get(socket)?.queued ?? 0
-      connections.delete(socket)
-    }),
-  )
+  // Over TLS requests come on the second one.
+  for (const event of ['connection', 'secureConnection'])
+    server.on(event, (socket: Socket) =>
+      socket.once('close', () => {
+        queued -= connections.get(socket)?.queued ?? 0
+        connections.delete(socket)
+      }),
+    )
 
   const endWith = (outgoing: ServerResponse) => {
     if (outgoing.headersSent) return
@@ -63,8 +69,11 @@ export const trackConnections = (server: Server) => {
 
   const accepts = (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const { socket } = incoming
-    if (socket.destroyed) return false
-    const connection = connections.get(socket) ?? { incoming, outgoing, queued: 0 }
+    const known = connections.get(socket)
+    // On a known one an answer may be on its way.
+    if (epochs.isOut(socket) && !known) socket.destroy()
+    if (socket.destroyed || epochs.isOut(socket)) return false
+    const connection = known ?? { incoming, outgoing, queued: 0 }
     const before = connection.outgoing
     if (last.has(before) && before !== outgoing) {
       // What comes behind the answer that closes the connection; unless that is still to be written.
@@ -78,7 +87,7 @@ export const trackConnections = (server: Server) => {
     }
     // Node swallows what comes in one packet behind a request to upgrade.
     const { connection: options = '', upgrade } = incoming.headers
-    if (stopping || (upgrade !== undefined && /upgrade/i.test(options))) endWith(outgoing)
+    if (stopping || epochs.isOld(socket) || (upgrade !== undefined && /upgrade/i.test(options))) endWith(outgoing)
     connections.set(socket, Object.assign(connection, { incoming, outgoing }))
     return true
   }
@@ -96,6 +105,7 @@ export const trackConnections = (server: Server) => {
   }
 
   server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
+    if (epochs.isShaking(socket)) socket.destroy()
     const due = dueOn(socket)
     if (due) endWith(due)
     // A client that does not read its answers is not waited for.
@@ -107,6 +117,18 @@ export const trackConnections = (server: Server) => {
     })
   })
 
+  const renew = async () => {
+    epochs.begin()
+    for (const { outgoing } of connections.values()) endWith(outgoing)
+    await sleep(IDLE_MS)
+    epochs.expel()
+    for (const [socket, { outgoing }] of connections) {
+      if (!epochs.isOut(socket)) continue
+      if (outgoing.writableFinished) socket.destroySoon()
+      else outgoing.once('finish', () => socket.destroySoon())
+    }
+  }
+
   const stop = () => {
     stopping = true
     for (const { outgoing } of connections.values()) endWith(outgoing)
@@ -115,6 +137,7 @@ export const trackConnections = (server: Server) => {
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
     else NetServer.prototype.close.call(server)
     setTimeout(() => server.closeIdleConnections(), IDLE_MS)
+    setTimeout(epochs.dropHandshakes, IDLE_MS)
     setTimeout(() => {
       server.closeAllConnections()
       for (const socket of connections.keys()) socket.destroy()
@@ -122,5 +145,5 @@ export const trackConnections = (server: Server) => {
     return closed
   }
 
-  return { accepts, whenFree, stop }
+  return { accepts, whenFree, renew, stop }
 }

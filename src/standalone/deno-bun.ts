@@ -16,8 +16,8 @@ interface Bindings {
 const settingsOrExit = () => {
   try {
     const settings = readSettings(process.argv.slice(2), process.env, warn)
-    if (typeof settings !== 'string' && settings.socket === undefined) return settings
-    throw new SettingsError('The single file has --socket, --help and --version; this entry does not.')
+    if (typeof settings !== 'string' && settings.socket === undefined && !settings.tls) return settings
+    throw new SettingsError('The single file has --socket, --tls-…, --help and --version; this entry does not.')
   } catch (error) {
     fail(error)
     process.exit()
@@ -29,7 +29,7 @@ const remoteAddress = (request: Request, bindings: Bindings = {}) =>
 
 const settings = settingsOrExit()
 const { options, quiet, listening } = serverParts(settings)
-const { host, port, socket: _refused, ...rest } = listening
+const { host, port, socket: _refused, tls: _refusedToo, ...rest } = listening
 rest satisfies Nothing
 warnAtStart(settings)
 const log = {

@@ -13,10 +13,10 @@ const BACKLOG = 4096
 /**
  * Listens where the settings say, and on nothing else.
  *
- * @returns where it listens: `http://HOST:PORT`, or the path of the socket.
+ * @returns where it listens: `http://HOST:PORT`, `https://…`, or the path of the socket.
  * @throws {SettingsError} where it cannot.
  */
-export const listen = async (server: Server, { host, port, socket, ...rest }: Listening) => {
+export const listen = async (server: Server, { host, port, socket, tls, ...rest }: Listening) => {
   rest satisfies Nothing
   const listening = once(server, 'listening')
   try {
@@ -40,5 +40,7 @@ export const listen = async (server: Server, { host, port, socket, ...rest }: Li
     throw new SettingsError(`Cannot listen on ${place}: ${reason}.`)
   }
   const address = server.address()
-  return socket ?? `http://${hostInUrl(host)}:${typeof address === 'object' ? address?.port : port}`
+  return (
+    socket ?? `${tls ? 'https' : 'http'}://${hostInUrl(host)}:${typeof address === 'object' ? address?.port : port}`
+  )
 }

@@ -59,7 +59,8 @@ export const answerWith = (server: Server, { app, log, accepts, whenFree }: Answ
     const own = method === 'CONNECT' ? wrongMethod : hostIsWrong ? wrongHost : app
     // An unusable target is a path that is not there; the app has its checks before it says so.
     const host = hostIsWrong ? NO_HOST : headers.host || NO_HOST
-    const request = new Request(`http://${host}${isTarget(url) ? url : `/${encodeURIComponent(url)}`}`, {
+    const scheme = 'encrypted' in incoming.socket ? 'https' : 'http'
+    const request = new Request(`${scheme}://${host}${isTarget(url) ? url : `/${encodeURIComponent(url)}`}`, {
       headers: headersOf(incoming),
     })
     // The constructor takes no CONNECT.

@@ -1,23 +1,29 @@
 import { createServer } from 'node:http'
 import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isatty } from 'node:tty'
 import { setFlagsFromString } from 'node:v8'
 import packageJson from '../../package.json' with { type: 'json' }
 import { lineLog } from '../node/line-log.ts'
 import type { AccessLogOptions } from '../server/access-log.ts'
 import { createServerApp } from '../server/server-app.ts'
+import { requireCertificate } from './client-certificate.ts'
 import { GRACE_MS, trackConnections } from './connections.ts'
 import { listen } from './listen.ts'
 import { answerWith } from './listener.ts'
 import { HELP, readSettings, type Settings } from './settings.ts'
 import { fail, serverParts, warn, warnAtStart } from './start.ts'
+import { tlsServer } from './tls.ts'
+import { tokenGuard } from './token-guard.ts'
 
 /** The head of a request must be here within 5 to 6 seconds, all of it within 10 to 11; idle connections close. */
-const TIMEOUTS = {
+const HTTP_OPTIONS = {
   headersTimeout: 5000,
   requestTimeout: 10_000,
   keepAliveTimeout: 5000,
   connectionsCheckingInterval: 1000,
+  // A request without Host gets the answer of the Host check rather than Node's.
+  requireHostHeader: false,
 }
 
 /** How long a stop waits for a reader that stalls, in milliseconds. */
@@ -32,37 +38,40 @@ const boundHeap = () => {
   setFlagsFromString('--semi-space-growth-factor=1')
 }
 
-// Loaded only where there is a token to compare, as node:crypto takes its time at the start.
-const loadSha256 = async () => {
-  const { createHash } = await import('node:crypto')
-  return (text: string) => createHash('sha256').update(text).digest('hex')
-}
+const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
 
 const serve = async (settings: Settings) => {
   boundHeap()
-  const { options, quiet, listening } = serverParts(settings)
+  const {
+    options: { token, ...options },
+    quiet,
+    canReload,
+    listening,
+  } = serverParts(settings)
   const output = lineLog(process.stdout)
+  const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const log: AccessLogOptions = {
     write: output.write,
     quiet,
     remoteAddress: (c) => c.env.incoming.socket.remoteAddress,
   }
   const stopping = new AbortController()
-  const app = createServerApp({
-    ...options,
-    stopping: stopping.signal,
-    ...(options.token !== undefined && { hashFunction: await loadSha256() }),
-    log,
-  })
-  // A request without Host gets the answer of the Host check rather than Node's.
-  const server = createServer({ ...TIMEOUTS, requireHostHeader: false })
+  const tls = listening.tls && (await tlsServer(listening.tls, HTTP_OPTIONS, warn))
+  const tokens = token === undefined ? undefined : await tokenGuard(token)
+  const guards = [
+    ...(listening.tls?.clientCa === undefined ? [] : [requireCertificate]),
+    ...(tokens ? [tokens.guard] : []),
+  ]
+  const app = createServerApp({ ...options, guards, stopping: stopping.signal, log })
+  const server = tls?.server ?? createServer(HTTP_OPTIONS)
   // All headers, whose size is bounded: Node would drop some without a word, an Origin among them.
   server.maxHeadersCount = 0
-  const { stop, ...connections } = trackConnections(server)
+  const { stop, renew, ...connections } = trackConnections(server)
   answerWith(server, { app, log, ...connections })
 
-  const end = async () => {
+  const end = async (signal: NodeJS.Signals) => {
     if (stopping.signal.aborted) return
+    say(`stopping on ${signal}`)
     setTimeout(() => process.exit(0), GRACE_MS + 500)
     const closed = stop()
     stopping.abort()
@@ -70,15 +79,32 @@ const serve = async (settings: Settings) => {
     await Promise.race([output.flush(), sleep(FLUSH_MS)])
     process.exit(0)
   }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, end)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
+
+  const reload = async () => {
+    if (stopping.signal.aborted) return
+    try {
+      const next = readOwnSettings()
+      tls?.renew()
+      // All that can be wrong has been found by now.
+      if (typeof next !== 'string' && next.token !== undefined) tokens?.renew(next.token)
+    } catch (error) {
+      say(`not reloaded: ${error instanceof Error ? error.message : error}`)
+      return
+    }
+    await renew()
+    say('reloaded')
+  }
+  // A closing terminal sends it too; asked for now, as it is none any more by then.
+  process.on('SIGHUP', canReload && !isatty(0) ? reload : end)
 
   const place = await listen(server, listening)
   warnAtStart(settings)
-  output.write(JSON.stringify({ time: new Date().toISOString(), message: `listening on ${place}` }))
+  say(`listening on ${place}`)
 }
 
 const main = async () => {
-  const settings = readSettings(process.argv.slice(2), process.env, warn)
+  const settings = readOwnSettings()
   if (settings === 'help') process.stdout.write(HELP)
   else if (settings === 'version') process.stdout.write(`${packageJson.version}\n`)
   else await serve(settings)

@@ -41,10 +41,17 @@ const origin = z.string().check(z.refine(isOrigin))
 
 /** All settings: `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 const SETTINGS = {
-  host: one(z._default(text, '127.0.0.1'), 'an address', 'listen on it; beyond loopback only with a token [127.0.0.1]'),
+  host: one(
+    z._default(text, '127.0.0.1'),
+    'an address',
+    'listen on it; beyond loopback only with a token or client CA [127.0.0.1]',
+  ),
   port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 is any free one [3000]'),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
-  tokenFile: one(z.optional(text), 'a path', 'require the bearer token in this file, or in PSYS_KILL_TOKEN'),
+  tokenFile: one(z.optional(text), 'a path', 'require a bearer token of this file, or PSYS_KILL_TOKEN'),
+  tlsCert: one(z.optional(text), 'a path', 'speak TLS, with this certificate'),
+  tlsKey: one(z.optional(text), 'a path', 'its key'),
+  tlsClientCa: one(z.optional(text), 'a path', 'require client certificates of these authorities'),
   allowHost: list(hostName, 'host names in lower case, without a port', 'answer requests for them too'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let their web pages call'),
   protect: list(integer(1, MAX_PID), 'PIDs', 'never signal these processes'),
@@ -87,7 +94,7 @@ const parseCommandLine = (args: readonly string[]) => {
  *
  * @returns `help` or `version` where the command line asks for it, else the settings, checked.
  * @throws {SettingsError} for an unknown option or variable, a value that is wrong or empty, two places to listen on, a
- * token that no request could match, and an address beyond loopback without a token.
+ * token that no request could match, half of what TLS needs, and an address beyond loopback without a token or a client CA.
  */
 export const readSettings = (args: readonly string[], env: Environment, warn: (text: string) => void) => {
   const line = parseCommandLine(args)
@@ -106,7 +113,7 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
     const both = `--${optionOf(name)} (${variableOf(name)})`
     throw new SettingsError(`${both} takes ${SETTINGS[name].takes}, not ${JSON.stringify(givenFor(name))}.`)
   }
-  const { tokenFile, allowHost, ...settings } = data
+  const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 
   // PORT does not count, as platforms set it. No --port wins over PSYS_KILL_SOCKET: it would open what was closed.
   const address = line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])
@@ -114,16 +121,21 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   if (onSocket && address !== undefined)
     throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no host and no port; keep one of them.')
 
-  const token = readToken(tokenFile, env['PSYS_KILL_TOKEN'], warn)
+  const tls = cert !== undefined && key !== undefined ? { cert, key, clientCa } : undefined
+  if (!tls && (cert ?? key ?? clientCa) !== undefined)
+    throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
+  if (tls && onSocket) throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.')
+
+  const token = readToken(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
   const onLoopback = !onSocket && isLoopback(host)
-  if (!onLoopback && !onSocket && token === undefined)
+  if (!onLoopback && !onSocket && token === undefined && clientCa === undefined)
     throw new SettingsError(
-      `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN), or listen on 127.0.0.1.`,
+      `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
     )
   /** The hosts to answer; undefined: any. */
   const hosts = onLoopback ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])] : allowHost
-  return { ...settings, host, token, hosts }
+  return { ...settings, host, tls, token, hosts }
 }
 
 export type Settings = Exclude<ReturnType<typeof readSettings>, string>

@@ -17,10 +17,10 @@ export const fail = (error: unknown) => {
 }
 
 /** Warns where /proc cannot be read, and where everybody on this machine may ask a server that may kill everything. */
-export const warnAtStart = ({ token, socket, protect }: Settings) => {
+export const warnAtStart = ({ token, tls, socket, protect }: Settings) => {
   const blind = procWarning(protect)
   if (blind !== undefined) warn(blind)
-  if (token === undefined && socket === undefined && mayKillOthers())
+  if (token === undefined && tls?.clientCa === undefined && socket === undefined && mayKillOthers())
     warn('Every local user can now kill any process: set a token, or use --socket.')
 }
 
@@ -28,7 +28,7 @@ export const warnAtStart = ({ token, socket, protect }: Settings) => {
 const MAX_WAITS = 4000
 
 /** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
-export const serverParts = ({ hosts, allowOrigin, token, protect, quiet, ...listening }: Settings) => ({
+export const serverParts = ({ hosts, allowOrigin, token, tokenFile, protect, quiet, ...listening }: Settings) => ({
   options: {
     signaller: nodeSignaller({ protect }),
     hosts,
@@ -38,6 +38,8 @@ export const serverParts = ({ hosts, allowOrigin, token, protect, quiet, ...list
     base: new Hono().use(plainHeaders),
   },
   quiet,
+  /** Whether there are files to read again. */
+  canReload: tokenFile !== undefined || listening.tls !== undefined,
   listening,
 })
 

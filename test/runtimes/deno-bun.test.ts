@@ -57,7 +57,7 @@ group.each(Object.entries(sources))('the source on %s', (_name, command) => {
     })
     expect(runToEnd(command, { PSYS_KILL_SOCKET: '/nowhere/socket' })).toMatchObject({
       status: 1,
-      stderr: 'psys-kill: The single file has --socket, --help and --version; this entry does not.\n',
+      stderr: 'psys-kill: The single file has --socket, --tls-…, --help and --version; this entry does not.\n',
     })
   })
 })

@@ -91,6 +91,9 @@ describe('a value that is wrong', () => {
     ['port', ['', ' ', '65536', '-1', '80.5', '0x50', '1e3', '80a', '٨٠', 'NaN', '80\0']],
     ['socket', [...BAD_PATHS, `/${'x'.repeat(103)}`, `/${'ä'.repeat(52)}`]],
     ['token-file', BAD_PATHS],
+    ['tls-cert', BAD_PATHS],
+    ['tls-key', BAD_PATHS],
+    ['tls-client-ca', BAD_PATHS],
     ['allow-host', ['', ',', 'a,', 'A.example', 'a.example:80', 'http://a.example', '::1', 'a b', '*', 'a/b', 'a\0']],
     ['allow-host', ['[::1', '::1]', 'x[::1]', '[::1]x', '[]', '[a.example]']],
     ['allow-origin', ['', '*', 'null', 'a.example', 'https://a.example/', 'https://a.example/x', 'https://A.example']],
@@ -159,7 +162,7 @@ describe('an address beyond loopback', () => {
   })
 
   test.each(beyond)('answers any Host, or those named: %j', (host) => {
-    expect(read(['--host', host], { PSYS_KILL_TOKEN: TOKEN })).toMatchObject({ hosts: undefined, token: TOKEN })
+    expect(read(['--host', host], { PSYS_KILL_TOKEN: TOKEN })).toMatchObject({ hosts: undefined, token: { '': TOKEN } })
     const named = read(['--host', host, '--allow-host', 'a.example'], { PSYS_KILL_TOKEN: TOKEN })
     expect(named.hosts).toEqual(['a.example'])
   })

@@ -89,7 +89,11 @@ export const compareWithOracle = async ({ requests, seed }: { requests: number; 
       const { problems, answers } = await differencesIn(scene, { seed: seed + index * requests, requests: share })
       const said = server.stderr().replace(/^psys-kill: Every local user can .*\n/, '')
       if (said) problems.push(`On standard error: ${said}`)
-      const words = server.stdout().split('\n').slice(1)
+      const words = server
+        .stdout()
+        .split('\n')
+        .slice(1)
+        .filter((line) => !line.includes('"message":"stopping on SIGTERM"'))
       const strange = words.filter(
         (line) => (line !== '' && !line.startsWith('{"time":')) || line.includes('"message":'),
       )

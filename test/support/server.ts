@@ -26,6 +26,8 @@ export interface RunningServer extends AsyncDisposable {
   stderr: () => string
   /** Resolves with the first record, present or to come, that fits. */
   record: (fits: (record: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
+  /** Resolves when standard output, from a place in it on, says this. */
+  says: (pattern: RegExp, from?: number) => Promise<void>
   /** POSTs to the kill route; a string goes out as it is. */
   kill: (body: unknown, headers?: Record<string, string>) => Promise<{ status: number; text: string; headers: Headers }>
   /** Sends SIGTERM and resolves with the exit code. */
@@ -83,6 +85,18 @@ export const startServer = async ({
     exited.then(([code]) => reject(new Error(`The server exited with ${code}: ${stderr}`)), reject)
   })
 
+  const watch = <Found>(find: () => Found | undefined) =>
+    new Promise<Found>((resolve) => {
+      const look = () => {
+        const found = find()
+        if (found === undefined) return
+        watchers.delete(look)
+        resolve(found)
+      }
+      watchers.add(look)
+      look()
+    })
+
   const stop = async () => {
     child.kill('SIGTERM')
     const [code] = await exited
@@ -94,17 +108,10 @@ export const startServer = async ({
     records,
     stdout: () => stdout,
     stderr: () => stderr,
-    record: (fits) =>
-      new Promise((resolve) => {
-        const look = () => {
-          const found = records.find(fits)
-          if (!found) return
-          watchers.delete(look)
-          resolve(found)
-        }
-        watchers.add(look)
-        look()
-      }),
+    record: (fits) => watch(() => records.find(fits)),
+    says: async (pattern, from = 0) => {
+      await watch(() => pattern.exec(stdout.slice(from)) ?? undefined)
+    },
     kill: async (body, headers = {}) => {
       const response = await fetch(`${url}/api/connections/kill`, {
         method: 'POST',
