@@ -16,11 +16,13 @@ interface Bindings {
 const settingsOrExit = () => {
   try {
     const settings = readSettings(process.argv.slice(2), process.env, warn)
-    if (typeof settings !== 'string' && settings.socket === undefined && !settings.tls) return settings
-    throw new SettingsError('The single file has --socket, --tls-…, --help and --version; this entry does not.')
+    if (typeof settings !== 'string' && settings.socket === undefined && settings.fd === undefined && !settings.tls)
+      return settings
+    throw new SettingsError(
+      'Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.',
+    )
   } catch (error) {
-    fail(error)
-    process.exit()
+    return fail(error)
   }
 }
 
@@ -29,9 +31,9 @@ const remoteAddress = (request: Request, bindings: Bindings = {}) =>
 
 const settings = settingsOrExit()
 const { options, quiet, listening } = serverParts(settings)
-const { host, port, socket: _refused, tls: _refusedToo, ...rest } = listening
+const { host, port, socket: _noSocket, fd: _noFd, tls: _noTls, ...rest } = listening
 rest satisfies Nothing
-warnAtStart(settings)
+warnAtStart(settings, host)
 const log = {
   write: lineLog(process.stdout).write,
   quiet,

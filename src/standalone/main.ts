@@ -9,6 +9,7 @@ import type { AccessLogOptions } from '../server/access-log.ts'
 import { createServerApp } from '../server/server-app.ts'
 import { requireCertificate } from './client-certificate.ts'
 import { GRACE_MS, trackConnections } from './connections.ts'
+import { hostsAt } from './host.ts'
 import { listen } from './listen.ts'
 import { answerWith } from './listener.ts'
 import { HELP, readSettings, type Settings } from './settings.ts'
@@ -62,12 +63,10 @@ const serve = async (settings: Settings) => {
     ...(listening.tls?.clientCa === undefined ? [] : [requireCertificate]),
     ...(tokens ? [tokens.guard] : []),
   ]
-  const app = createServerApp({ ...options, guards, stopping: stopping.signal, log })
   const server = tls?.server ?? createServer(HTTP_OPTIONS)
   // All headers, whose size is bounded: Node would drop some without a word, an Origin among them.
   server.maxHeadersCount = 0
   const { stop, renew, ...connections } = trackConnections(server)
-  answerWith(server, { app, log, ...connections })
 
   const end = async (signal: NodeJS.Signals) => {
     if (stopping.signal.aborted) return
@@ -98,8 +97,12 @@ const serve = async (settings: Settings) => {
   // A closing terminal sends it too; asked for now, as it is none any more by then.
   process.on('SIGHUP', canReload && !isatty(0) ? reload : end)
 
-  const place = await listen(server, listening)
-  warnAtStart(settings)
+  // What a socket of systemd's is, is known only now. No request is read before this turn of the event loop ends.
+  const { host, place } = await listen(server, listening)
+  const hosts = hostsAt(host, settings.isOpen, settings.allowHost)
+  const app = createServerApp({ ...options, hosts, guards, stopping: stopping.signal, log })
+  answerWith(server, { app, log, ...connections })
+  warnAtStart(settings, host)
   say(`listening on ${place}`)
 }
 

@@ -2,8 +2,9 @@ import { type ParseArgsConfig, parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { fromDigits } from '../app/kill-request.ts'
 import { MAX_PID } from '../app/signaller.ts'
-import { hostInUrl, isLoopback } from './host.ts'
-import { SettingsError } from './settings-error.ts'
+import { hostsAt } from './host.ts'
+import { messageOf, SettingsError } from './settings-error.ts'
+import { handedSocket } from './socket-activation.ts'
 import { readToken } from './token-file.ts'
 import { type Environment, refuseUnknownVariables } from './unknown-variable.ts'
 
@@ -41,18 +42,14 @@ const origin = z.string().check(z.refine(isOrigin))
 
 /** All settings: `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 const SETTINGS = {
-  host: one(
-    z._default(text, '127.0.0.1'),
-    'an address',
-    'listen on it; beyond loopback only with a token or client CA [127.0.0.1]',
-  ),
+  host: one(z._default(text, '127.0.0.1'), 'an address', 'beyond loopback only with a token or client CA [127.0.0.1]'),
   port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 is any free one [3000]'),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
-  tokenFile: one(z.optional(text), 'a path', 'require a bearer token of this file, or PSYS_KILL_TOKEN'),
+  tokenFile: one(z.optional(text), 'a path', 'require a bearer token of this file'),
   tlsCert: one(z.optional(text), 'a path', 'speak TLS, with this certificate'),
   tlsKey: one(z.optional(text), 'a path', 'its key'),
   tlsClientCa: one(z.optional(text), 'a path', 'require client certificates of these authorities'),
-  allowHost: list(hostName, 'host names in lower case, without a port', 'answer requests for them too'),
+  allowHost: list(hostName, 'host names, lower case, no port', 'answer requests for them too'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let their web pages call'),
   protect: list(integer(1, MAX_PID), 'PIDs', 'never signal these processes'),
   quiet: flag('log unexpected errors only'),
@@ -63,15 +60,26 @@ const optionOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter
 const variableOf = (name: string) =>
   name === 'port' ? 'PORT' : `PSYS_KILL_${optionOf(name).replaceAll('-', '_').toUpperCase()}`
 
-export const HELP = `Usage: psys-kill [--SETTING VALUE]...
+const row = (option: string, variable: string, takes: string, use: string) =>
+  `  ${option.padEnd(17)}${variable.padEnd(25)}${takes}\n${''.padEnd(19)}${use}\n`
 
-Serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that process.
+export const HELP = `psys-kill: the HTTP endpoint that terminates a process by its PID
 
-Settings, or the variables that hold them; several values with commas between them:
+Usage: psys-kill [--OPTION VALUE]...
+
+Serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that
+process. A socket that systemd hands over is served instead of host and port.
+
+Options, or the variables that hold them; several values with commas between:
 ${Object.entries(SETTINGS)
-  .map(([name, { takes, use }]) => `  --${optionOf(name)}, ${variableOf(name)}: ${takes}\n      ${use}\n`)
-  .join('')}
-  --help, --version
+  .map(([name, { takes, use }]) => row(`--${optionOf(name)}`, variableOf(name), takes, use))
+  .join('')}${row('', 'PSYS_KILL_TOKEN', 'a token', 'require this bearer token')}  -h, --help
+  -v, --version
+
+Examples:
+  psys-kill --port 8080
+  psys-kill --socket /run/psys-kill/socket
+  psys-kill --host 10.0.0.1 --token-file /etc/psys-kill.token
 `
 
 const parseCommandLine = (args: readonly string[]) => {
@@ -84,7 +92,9 @@ const parseCommandLine = (args: readonly string[]) => {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
     // Its first sentence names the option; the others are about quoting. What is no option may be a secret, gone astray.
-    const [reason] = String(error instanceof Error ? error.message : error).split(/(?<=^Unexpected argument) |\.\s|\n/)
+    const [reason] = messageOf(error)
+      .replace("' argument is ambiguous.", "' needs a value; write one that begins with a dash behind an equals sign.")
+      .split(/(?<=^Unexpected argument) |\.\s|\n/)
     throw new SettingsError(`${reason}. See --help.`)
   }
 }
@@ -120,6 +130,7 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   const onSocket = settings.socket !== undefined
   if (onSocket && address !== undefined)
     throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no host and no port; keep one of them.')
+  const fd = handedSocket(env, onSocket || address !== undefined)
 
   const tls = cert !== undefined && key !== undefined ? { cert, key, clientCa } : undefined
   if (!tls && (cert ?? key ?? clientCa) !== undefined)
@@ -128,14 +139,11 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
 
   const token = readToken(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
-  const onLoopback = !onSocket && isLoopback(host)
-  if (!onLoopback && !onSocket && token === undefined && clientCa === undefined)
-    throw new SettingsError(
-      `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
-    )
-  /** The hosts to answer; undefined: any. */
-  const hosts = onLoopback ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])] : allowHost
-  return { ...settings, host, tls, token, hosts }
+  /** Whether it answers whoever reaches it. */
+  const isOpen = token === undefined && clientCa === undefined
+  /** The hosts to answer; undefined: any. For a socket that is handed over they are known once it is served. */
+  const hosts = hostsAt(onSocket ? undefined : host, isOpen, allowHost)
+  return { ...settings, fd, host, tls, token, isOpen, allowHost, hosts }
 }
 
 export type Settings = Exclude<ReturnType<typeof readSettings>, string>

@@ -9,18 +9,22 @@ import { SettingsError } from './settings-error.ts'
 /** Says something in one line on standard error. */
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
 
-/** Says in one line why the server cannot start, and makes the process fail; throws what is another error. */
-export const fail = (error: unknown) => {
+/** Says in one line why the server cannot start, and ends the process; throws what is another error. */
+export const fail = (error: unknown): never => {
   if (!(error instanceof SettingsError)) throw error
   warn(error.message)
-  process.exitCode = 1
+  process.exit(1)
 }
 
-/** Warns where /proc cannot be read, and where everybody on this machine may ask a server that may kill everything. */
-export const warnAtStart = ({ token, tls, socket, protect }: Settings) => {
+/**
+ * Warns where /proc cannot be read, and where everybody on this machine may ask a server that may kill everything.
+ *
+ * @param host - to listen on; undefined: a Unix domain socket.
+ */
+export const warnAtStart = ({ isOpen, protect }: Settings, host: string | undefined) => {
   const blind = procWarning(protect)
   if (blind !== undefined) warn(blind)
-  if (token === undefined && tls?.clientCa === undefined && socket === undefined && mayKillOthers())
+  if (isOpen && host !== undefined && mayKillOthers())
     warn('Every local user can now kill any process: set a token, or use --socket.')
 }
 
@@ -28,7 +32,17 @@ export const warnAtStart = ({ token, tls, socket, protect }: Settings) => {
 const MAX_WAITS = 4000
 
 /** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
-export const serverParts = ({ hosts, allowOrigin, token, tokenFile, protect, quiet, ...listening }: Settings) => ({
+export const serverParts = ({
+  hosts,
+  allowHost: _inHosts,
+  allowOrigin,
+  token,
+  tokenFile,
+  isOpen: _inHostsToo,
+  protect,
+  quiet,
+  ...listening
+}: Settings) => ({
   options: {
     signaller: nodeSignaller({ protect }),
     hosts,

@@ -274,8 +274,10 @@ describe('the tables of README.md', () => {
 
   test('have every setting and no other', () => {
     const rows = readme.matchAll(/^\| `--([a-z-]+)`[ *]* \| `([A-Z_]+)/gm)
-    const listed = [...rows].map(([, flag, variable]) => `--${flag}, ${variable}`)
-    const known = [...HELP.matchAll(/^ {2}(--[a-z-]+, [A-Z_]+):/gm)].map(([, setting]) => setting)
+    const listed = [...rows].map(([, flag, variable]) => `--${flag} ${variable}`)
+    const known = [...HELP.matchAll(/^ {2}(--[a-z-]+) +([A-Z_]+) /gm)].map(
+      ([, flag, variable]) => `${flag} ${variable}`,
+    )
     expect(listed.toSorted()).toEqual(known.toSorted())
   })
 })

@@ -42,7 +42,7 @@ describe.concurrent('starting', () => {
     expect(await runToEnd(['--port', port])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `psys-kill: Cannot listen on 127.0.0.1:${port}: another program listens there.\n`,
+      stderr: `psys-kill: Cannot listen on 127.0.0.1:${port}: another program listens there; stop it, or listen elsewhere.\n`,
     })
   })
 

@@ -1,7 +1,9 @@
+import { writeFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { HELP, readSettings, type Settings } from '../../src/standalone/settings.ts'
 import type { Nothing } from '../../src/standalone/start.ts'
+import { emptyFolder } from '../support/folder.ts'
 import {
   type Env,
   messageOf,
@@ -67,12 +69,20 @@ describe('each setting', () => {
     expect(read(['--quiet'], { PSYS_KILL_QUIET: 'not looked at' }).quiet).toBe(true)
   })
 
-  test('is in the help with its variable', () => {
-    for (const [option, variable] of Object.entries(VARIABLES)) expect(HELP).toContain(`--${option}, ${variable}: `)
-    expect(HELP.match(/^ {2}--\S+, /gm)).toHaveLength(OPTIONS.length + 1)
-    expect(HELP.match(/^ {6}\S.+$/gm)).toHaveLength(OPTIONS.length)
-    expect(HELP).toMatch(/\bPSYS_KILL_TOKEN$/m)
-    for (const line of HELP.split('\n')) expect(line.length).toBeLessThanOrEqual(110)
+  test('is in the help with its variable, in columns that a terminal of 80 shows', () => {
+    for (const [option, variable] of Object.entries(VARIABLES))
+      expect(HELP).toMatch(new RegExp(`^  --${option} +${variable} +\\S.*\\n {19}\\S`, 'm'))
+    expect(HELP.match(/^ {2}--\S+ +[A-Z_]+ /gm)).toHaveLength(OPTIONS.length)
+    expect(HELP).toMatch(/^ {19}PSYS_KILL_TOKEN /m)
+    for (const line of HELP.split('\n')) expect(line.length).toBeLessThanOrEqual(80)
+  })
+
+  test('in the examples of the help is one that there is', () => {
+    const examples = [...HELP.matchAll(/^ {2}psys-kill (.+)$/gm)].map(([, args = '']) => args.split(' '))
+    expect(examples).toHaveLength(3)
+    using folder = emptyFolder()
+    writeFileSync(folder.file('token'), TOKEN, { mode: 0o600 })
+    for (const args of examples) read(args.map((arg) => arg.replace('/etc/psys-kill.token', folder.file('token'))))
   })
 })
 
