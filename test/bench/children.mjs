@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 
 const children = new Set()
 process.on('exit', () => {
@@ -15,9 +16,15 @@ export const startChild = (file, args, options) => {
 
 export const stopChild = async (child) => {
   children.delete(child)
+  if (child.exitCode !== null || child.signalCode !== null) return
   child.kill('SIGKILL')
   await once(child, 'exit')
 }
+
+const [, LAST_CORE] = readFileSync('/proc/self/status', 'latin1').match(/^Cpus_allowed_list:.*?(\d+)$/m)
+
+/** The command that runs another one on one core: there a server that shares it with its clients takes a steady time. */
+export const pinned = (file, args) => ['taskset', ['-c', LAST_CORE, file, ...args]]
 
 /** A process for which the kernel itself drops SIGTERM, so that to be signalled costs it nothing. */
 export const startSurvivor = async () => {

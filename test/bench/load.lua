@@ -2,6 +2,8 @@
 wrk.method = 'POST'
 wrk.body = os.getenv('BODY')
 done = function(summary, latency)
-  local rate = summary.requests / summary.duration * 1e6
-  io.write(string.format('{"rate":%f,"p99":%f}', rate, latency:percentile(99) / 1000))
+  local errors = summary.errors
+  local failed = errors.connect + errors.read + errors.write + errors.timeout
+  local text = '{"requests":%d,"above399":%d,"failed":%d,"p99":%f}'
+  io.write(string.format(text, summary.requests, errors.status, failed, latency:percentile(99) / 1000))
 end

@@ -1,35 +1,51 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { startChild, stopChild } from './children.mjs'
+import { buildSync } from 'esbuild'
+import { pinned, startChild, stopChild } from './children.mjs'
+import { PATH } from './rivals/job.mjs'
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 export const BUILT_FILE = here('../../build/dist/psys-kill.cjs')
 
-const TOKEN = 'a-token-for-the-benchmark'
-const PATH = '/api/connections/kill'
-const HEADERS = { 'Content-Type': 'application/json' }
+const folder = mkdtempSync(join(tmpdir(), 'psys-kill-bench-'))
+process.on('exit', () => rmSync(folder, { recursive: true }))
 
-/** The servers to compare. */
-export const SERVERS = {
-  'psys-kill': { file: BUILT_FILE },
+/** Bundled as the single file is, since that alone makes a server start sooner. */
+const bundled = (path) => {
+  const outfile = join(folder, 'floor.cjs')
+  buildSync({ entryPoints: [here(path)], outfile, bundle: true, minify: true, platform: 'node', format: 'cjs' })
+  return outfile
+}
+
+const TOKEN = 'a-token-for-the-benchmark'
+const JSON_BODY = { 'Content-Type': 'application/json' }
+
+export const OURS = 'psys-kill'
+export const LIKE = 'like-for-like'
+export const FASTIFY = 'Fastify'
+export const HONO = 'plain Hono'
+export const FLOOR = 'floor'
+
+const SERVERS = {
+  [OURS]: { file: BUILT_FILE },
+  [LIKE]: { file: here('rivals/like-for-like.mjs') },
+  [FASTIFY]: { file: here('rivals/fastify.mjs') },
+  [HONO]: { file: here('rivals/plain-hono.mjs') },
+  [FLOOR]: { file: bundled('rivals/floor.mjs') },
   '--quiet': { file: BUILT_FILE, env: { PSYS_KILL_QUIET: '1' } },
   'with a token': {
     file: BUILT_FILE,
     env: { PSYS_KILL_TOKEN: TOKEN },
-    headers: { ...HEADERS, Authorization: `Bearer ${TOKEN}` },
+    headers: { ...JSON_BODY, Authorization: `Bearer ${TOKEN}` },
   },
-  'like-for-like': { file: here('rivals/like-for-like.mjs') },
-  'bare node:http': { file: here('rivals/bare.mjs') },
-  'plain Hono': { file: here('rivals/plain-hono.mjs') },
-  Fastify: { file: here('rivals/fastify.mjs') },
 }
 
-const logs = mkdtempSync(join(tmpdir(), 'psys-kill-bench-'))
-process.on('exit', () => rmSync(logs, { recursive: true }))
+// Below the ports that connect() takes by itself: it could take the very one that it asks for, and so meet itself.
 let port = 20_000 + Math.floor(Math.random() * 10_000)
 
 /** Whether the server answers a request yet. */
@@ -41,35 +57,51 @@ const answers = () =>
     socket.once('data', () => resolve(true)).once('error', () => resolve(false))
   })
 
-/** Starts a server with its standard output in a file; resolves at its first response. */
-export const start = async ({ file, env = {}, headers = HEADERS }) => {
+/** Processor time that a process has used so far, in seconds: all its threads, to the nanosecond. */
+const cpuSecondsOf = (pid) => {
+  const nanoseconds = readdirSync(`/proc/${pid}/task`).map((thread) =>
+    Number.parseInt(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1'), 10),
+  )
+  return nanoseconds.reduce((sum, each) => sum + each, 0) / 1e9
+}
+
+/** Starts a server by its name, on one core, with its standard output in a file; resolves at its first response. */
+export const start = async (name) => {
+  const { file, env = {}, headers = JSON_BODY } = SERVERS[name]
   port += 1
-  const log = openSync(join(logs, `${port}.log`), 'w')
+  const logFile = join(folder, `${port}.log`)
+  const log = openSync(logFile, 'w')
   // NODE_EXTRA_CA_CERTS would add the same 28 ms to each start and hide the differences.
   const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env
   const began = performance.now()
-  const child = startChild(process.execPath, [file], {
+  const child = startChild(...pinned(process.execPath, [file]), {
     env: { ...inherited, ...env, PORT: String(port) },
     stdio: ['ignore', log, 'ignore'],
   })
   closeSync(log)
+  const assertAlive = () => assert.deepEqual([child.exitCode, child.signalCode], [null, null], `${name} has ended`)
   while (!(await answers())) {
-    if (child.exitCode !== null) throw new Error(`${file} does not start`)
+    assertAlive()
     await sleep(2)
   }
   const startMs = performance.now() - began
-  const stat = () => readFileSync(`/proc/${child.pid}/stat`, 'latin1').split(') ')[1].split(' ')
-  const memory = (name) =>
-    Number(readFileSync(`/proc/${child.pid}/status`, 'latin1').match(`${name}:\\s+(\\d+)`)[1]) / 1024
+  const memory = (field) =>
+    Number(readFileSync(`/proc/${child.pid}/status`, 'latin1').match(`${field}:\\s+(\\d+)`)[1]) / 1024
   return {
+    name,
+    pid: child.pid,
     url: `http://127.0.0.1:${port}${PATH}`,
     headers,
     startMs,
     /** Resident memory in MB, now and at most so far. */
     memoryNow: () => memory('VmRSS'),
     memoryPeak: () => memory('VmHWM'),
-    /** Processor time used so far, in seconds; the kernel counts in ticks of 10 ms. */
-    cpuSeconds: () => (Number(stat()[11]) + Number(stat()[12])) / 100,
-    stop: () => stopChild(child),
+    cpuSeconds: () => cpuSecondsOf(child.pid),
+    records: () => readFileSync(logFile, 'utf8').trimEnd().split('\n'),
+    stop: async () => {
+      assertAlive()
+      await stopChild(child)
+      rmSync(logFile)
+    },
   }
 }

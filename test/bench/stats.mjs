@@ -1,22 +1,12 @@
-const sorted = (values) => values.toSorted((a, b) => a - b)
-export const median = (values) => sorted(values)[values.length >> 1]
-
-/** The median, and the middle half of the values as ± a share of it. */
-export const summary = (values) => {
-  const [low, high] = [sorted(values)[values.length >> 2], sorted(values)[(values.length * 3) >> 2]]
-  return { median: median(values), spread: (high - low) / 2 / median(values) }
+/** The median of some values, and the quartiles around it. */
+export const quartiles = (values) => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const [low, median, high] = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(sorted.length * share)])
+  return { low, median, high }
 }
 
-/** The median of the ratios round by round: what slows the machine for a while slows both sides of a round. */
-export const ratio = (values, to) => median(values.map((value, round) => value / to[round]))
+/** How many times as much as ours a rival takes, round by round: what slows the machine down slows both of a round. */
+export const ratios = (rival, ours) => quartiles(rival.map((value, round) => value / ours[round]))
 
-/** Measures each name in turn, round by round; the order turns too, so that none is always behind the same one. */
-export const interleave = async (rounds, names, measure) => {
-  const samples = Object.fromEntries(names.map((name) => [name, []]))
-  for (let round = 0; round < rounds; round++)
-    for (const index of names.keys()) {
-      const name = names[(index + round) % names.length]
-      samples[name].push(await measure(name))
-    }
-  return samples
-}
+/** The names in the order of a round, which turns, so that none is always behind the same one. */
+export const turned = (names, round) => names.map((_, index) => names[(index + round) % names.length])
