@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
 const slow = 'test/slow/**/*.test.ts'
+/** Nothing outlives the run. */
+const owned = { globalSetup: 'test/support/run-setup.ts', setupFiles: 'test/support/children.ts' }
 
 export default defineConfig({
   test: {
@@ -14,6 +16,7 @@ export default defineConfig({
     projects: [
       {
         test: {
+          ...owned,
           name: 'fast',
           include: ['test/{app,node,server,standalone,build}/*.test.ts'],
           // By default one core stays idle, and most of these tests wait for another process.
@@ -22,7 +25,16 @@ export default defineConfig({
           hookTimeout: 20_000,
         },
       },
-      { test: { name: 'slow', include: [slow], testTimeout: 120_000, hookTimeout: 120_000, fileParallelism: false } },
+      {
+        test: {
+          ...owned,
+          name: 'slow',
+          include: [slow],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
     ],
   },
 })

@@ -35,6 +35,8 @@ const table: Reporter = {
 export default defineConfig({
   test: {
     include: ['test/runtimes/*.test.ts'],
+    globalSetup: 'test/support/run-setup.ts',
+    setupFiles: 'test/support/children.ts',
     testTimeout: 30_000,
     hookTimeout: 30_000,
     fileParallelism: false,

@@ -22,10 +22,11 @@ export default {
   concurrency: 2,
   // Of the tests that reach a change, on top of half as long again as they take without it.
   timeoutMS: 10_000,
+  cleanTempDir: 'always',
   // Nobody checks the types of the copy. (Stryker would rewrite the tsconfig.json through an API that TypeScript 7 lacks.)
   disableTypeChecks: false,
   tsconfigFile: 'none',
-  tempDirName: join(tmpdir(), 'psys-kill-mutation'),
+  tempDirName: join(tmpdir(), `psys-kill-mutation-${process.pid}`),
   ignorePatterns: ['/build/dist', '!/build/dist/psys-kill.cjs', '/test/{bench,mutation,package,runtimes}/node_modules'],
   // The survivors, and the score of each file at the end.
   reporters: ['progress', 'clear-text'],

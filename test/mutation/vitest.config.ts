@@ -28,7 +28,8 @@ export default defineConfig({
   plugins: [inProcesses],
   test: {
     include: ['test/{app,node,server}/*.test.ts', 'test/standalone/{settings,token-file,unknown-variable}.test.ts'],
-    setupFiles: ['test/mutation/own-processes-only.ts'],
+    globalSetup: 'test/support/run-setup.ts',
+    setupFiles: ['test/support/children.ts', 'test/mutation/own-processes-only.ts'],
     testTimeout: 20_000,
     hookTimeout: 20_000,
     reporters: [loads()],

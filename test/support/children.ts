@@ -1,0 +1,44 @@
+import { ChildProcess } from 'node:child_process'
+import { afterAll, expect, vi } from 'vitest'
+
+/** What @types/node does not tell of: every way to start a process comes by here, but for the synchronous ones. */
+interface Spawning {
+  spawn?: (this: ChildProcess, options: { envPairs?: string[] }) => number
+}
+
+const living = new Set<ChildProcess>()
+const prototype: ChildProcess & Spawning = ChildProcess.prototype
+const { spawn } = prototype
+if (!spawn) throw new Error('This Node starts its processes in another way')
+
+// The marks of this run: run-guard.mjs looks for one, the other is where they may write.
+const marks = ['TEST_RUN', 'TMPDIR'].map((name) => [`${name}=`, process.env[name] ?? ''] as const)
+
+prototype.spawn = function (options) {
+  const { envPairs = [] } = options
+  for (const [name, value] of marks)
+    if (!envPairs.some((pair) => pair.startsWith(name))) envPairs.push(`${name}${value}`)
+  living.add(this)
+  this.once('exit', () => living.delete(this))
+  return spawn.call(this, { ...options, envPairs })
+}
+
+/** The service that esbuild keeps, which ends with this process. */
+const isService = ({ spawnfile }: ChildProcess) => /\besbuild\b/.test(spawnfile)
+
+afterAll(async () => {
+  const left = () => [...living].filter((child) => child.pid && !isService(child))
+  try {
+    // What was just killed is on its way.
+    await vi.waitFor(
+      () =>
+        expect(
+          left().map(({ spawnargs }) => spawnargs.join(' ')),
+          'still runs',
+        ).toEqual([]),
+      5000,
+    )
+  } finally {
+    for (const child of left()) child.kill('SIGKILL')
+  }
+})

@@ -1,0 +1,54 @@
+// Outlives the test run whose pipe it reads, and then ends what is left of it: the processes that carry the mark of the
+// run in their environment, and its folders. A process of its own, as a runner that gets SIGKILL can do nothing any more.
+// Told to `list`, it only says which processes these are.
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const [, , task, ...folders] = process.argv
+const mark = `TEST_RUN=${folders[0]}`
+
+const linux = () =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        if (!readFileSync(`/proc/${pid}/environ`, 'latin1').split('\0').includes(mark)) return []
+        return [[Number(pid), readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')]]
+      } catch {
+        // Gone, or another user's.
+        return []
+      }
+    })
+
+const others = () =>
+  execFileSync('ps', ['-axEww', '-o', 'pid=,command='], { encoding: 'utf8', maxBuffer: 2 ** 26 })
+    .split('\n')
+    .filter((line) => line.split(/\s+/).includes(mark))
+    .map((line) => [Number.parseInt(line, 10), line.trim().slice(0, 200)])
+
+const left = () => (process.platform === 'linux' ? linux() : others()).filter(([pid]) => pid !== process.pid)
+
+if (task === 'list') {
+  for (const [pid, command] of left()) console.log(`${pid} ${command}`)
+  process.exit()
+}
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {})
+process.stdout.on('error', () => {})
+process.stdin.on('error', () => {})
+for await (const _ of process.stdin);
+// The workers of a run that ends are on their way.
+await sleep(100)
+for (let round = 0; round < 100; round++) {
+  const found = left()
+  if (found.length === 0) break
+  for (const [pid, command] of found) {
+    console.log(`${pid} ${command}`)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {}
+  }
+  await sleep(20)
+}
+for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
