@@ -14,9 +14,28 @@ import { reapedPid, startTarget } from '../support/target.ts'
  */
 export type Feature = 'look' | 'server' | 'other user'
 
+type Fits = (record: Record<string, unknown>) => boolean
+
+/** A server that was told more than the peer beside it: GUARDED, as settings. */
+export interface Guarded {
+  url: string
+  record: (fits: Fits) => Promise<Record<string, unknown>>
+}
+
+export const GUARDED = {
+  PSYS_KILL_TOKEN: 'correct-horse-battery-staple',
+  PSYS_KILL_ALLOW_HOST: 'kill.example',
+  PSYS_KILL_ALLOW_ORIGIN: 'https://tools.example',
+} as const
+
 export interface Peer {
   /** What comes before `/api/connections/kill`. */
   url: string
+  /** Resolves with the first record, present or to come, that fits; each `server` has it, and its guarded twin. */
+  record?: (fits: Fits) => Promise<Record<string, unknown>>
+  guarded?: Guarded
+  /** The address of the client, where the runtime tells it. */
+  remote?: string
   has: readonly Feature[]
   /** The PID of the process that signals. */
   pid: number
@@ -66,7 +85,7 @@ const send = (peer: Peer, { body, method = 'POST', path = KILL_PATH, headers }: 
       const answer = { method, path, status: response.statusCode ?? 0, text, headers: response.headers }
       peer.answers.push(answer)
       try {
-        if (method !== 'HEAD') assertDocumented(answer.status, answer.headers, text, path)
+        if (text !== '') assertDocumented(answer.status, answer.headers, text, path)
         resolve(answer)
       } catch (error) {
         reject(error)
@@ -351,8 +370,133 @@ const server: ConformanceCase[] = [
   },
 ]
 
+/** The record of the request that was answered so. */
+const recordOf = async ({ record }: Pick<Peer, 'record'>, { headers }: Answer, outcome?: string) =>
+  record?.(({ id, outcome: got }) => id === headers['x-request-id'] && (outcome ?? got) === got)
+
+const recording: ConformanceCase[] = [
+  {
+    group: 'record',
+    name: 'tells of a signal who asked, and whom it went to',
+    needs: 'server',
+    run: async (peer) => {
+      using target = await targetOf(peer)
+      const record = await recordOf(peer, await kill(peer, { pid: target.pid }), 'sent')
+      expect(record).toMatchObject({ method: 'POST', path: KILL_PATH, pid: target.pid, outcome: 'sent', status: 200 })
+      expect(record?.['remote']).toBe(peer.remote)
+    },
+  },
+  {
+    group: 'record',
+    name: 'tells of a wait how it ended, beside the signal',
+    needs: 'server',
+    run: async (peer) => {
+      using target = await targetOf(peer, EXITS_LATER)
+      const answered = await kill(peer, { pid: target.pid, waitMs: 10_000 })
+      expect(await recordOf(peer, answered, 'exited')).toMatchObject({ pid: target.pid, status: 200 })
+    },
+  },
+  {
+    group: 'record',
+    name: 'tells of a refusal why',
+    needs: 'server',
+    run: async (peer) => {
+      const refused = { outcome: 'refused', pid: 'x', reason: 'pid', status: 400 }
+      expect(await recordOf(peer, await kill(peer, { pid: 'x' }))).toMatchObject(refused)
+      const byHost = { outcome: 'refused', reason: 'host "evil.example"', status: 403 }
+      expect(await recordOf(peer, await kill(peer, { pid: 1 }, { host: 'evil.example' }))).toMatchObject(byHost)
+      const gone = { outcome: 'ESRCH', status: 404 }
+      expect(await recordOf(peer, await kill(peer, { pid: await reapedPid() }), 'ESRCH')).toMatchObject(gone)
+    },
+  },
+]
+
+const AUTHORIZATION = { authorization: `Bearer ${GUARDED.PSYS_KILL_TOKEN}` }
+/** The guarded twin, asked with the right token but for what a case says otherwise. */
+const guardedOf = ({ guarded, answers, ...peer }: Peer): Peer => {
+  if (!guarded) throw new Error('A server has to have a guarded twin')
+  return { ...peer, ...guarded, answers, headers: AUTHORIZATION }
+}
+
+const guarded: ConformanceCase[] = [
+  ...[
+    ['no token', ''],
+    ['a wrong token', `${AUTHORIZATION.authorization}x`],
+    ['the token under another scheme', AUTHORIZATION.authorization.replace('Bearer', 'Basic')],
+  ].map(([name, authorization = '']) => ({
+    group: 'token',
+    name: `refuses ${name}, on record`,
+    needs: 'server' as const,
+    run: async (peer: Peer) => {
+      using target = await targetOf(peer)
+      const answered = await kill(guardedOf(peer), { pid: target.pid }, { authorization })
+      expect(answered).toMatchObject({
+        ...refusal(401, 'Unauthorized'),
+        headers: expect.objectContaining({ 'www-authenticate': 'Bearer' }),
+      })
+      expect(await recordOf(guardedOf(peer), answered)).toMatchObject({ outcome: 'refused', reason: 'token' })
+      expect(target.isAlive()).toBe(true)
+    },
+  })),
+  {
+    group: 'token',
+    name: 'kills with the right one',
+    needs: 'server',
+    run: async (peer) => {
+      using target = await targetOf(peer)
+      const answered = await kill(guardedOf(peer), { pid: target.pid })
+      expect(answered).toMatchObject(answer(200, { ok: true }))
+      expect(await target.ended).toBe('SIGTERM')
+      expect(await recordOf(guardedOf(peer), answered, 'sent')).toMatchObject({ pid: target.pid })
+    },
+  },
+  {
+    group: 'token',
+    name: 'is not asked for by the health check',
+    needs: 'server',
+    run: async (peer) => {
+      const { answers } = peer
+      const healthy = await send({ ...peer, ...peer.guarded, answers }, { method: 'GET', path: '/healthz' })
+      expect(healthy).toMatchObject(answer(200, { ok: true }))
+    },
+  },
+  {
+    group: 'allowed',
+    name: 'answers to the names that are allowed, and to no other',
+    needs: 'server',
+    run: async (peer) => {
+      const as = (host: string) => kill(guardedOf(peer), {}, { host })
+      for (const host of ['kill.example', 'KILL.example:80', 'localhost']) expect(await as(host)).toMatchObject(BAD_PID)
+      for (const host of ['evil.example', 'x.kill.example', 'kill.example.evil'])
+        expect(await as(host)).toMatchObject(refusal(403, 'Host not allowed'))
+    },
+  },
+  {
+    group: 'allowed',
+    name: 'lets the pages of the origin that is allowed call, and of no other',
+    needs: 'server',
+    run: async (peer) => {
+      const origin = GUARDED.PSYS_KILL_ALLOW_ORIGIN
+      const cors = expect.objectContaining({ 'access-control-allow-origin': origin })
+      const preflight = { origin, 'access-control-request-method': 'POST' }
+      const asked = await send(guardedOf(peer), { method: 'OPTIONS', headers: preflight })
+      expect(asked).toMatchObject({ status: 204, headers: cors })
+      const page = { origin, 'sec-fetch-site': 'cross-site' }
+      expect(await kill(guardedOf(peer), {}, page)).toMatchObject({ status: 400, headers: cors })
+      for (const other of ['https://evil.example', `${origin}:1`, 'http://tools.example', 'null'])
+        expect(await kill(guardedOf(peer), {}, { origin: other })).toMatchObject(refusal(403, 'Origin not allowed'))
+    },
+  },
+]
+
 /** The contract and the extensions, as requests to a real server; whoever runs them may look at `peer.answers`. */
-export const conformanceCases: readonly ConformanceCase[] = [...plain, ...conditions, ...server]
+export const conformanceCases: readonly ConformanceCase[] = [
+  ...plain,
+  ...conditions,
+  ...server,
+  ...recording,
+  ...guarded,
+]
 
 /** Declares a test of each case that is about such a peer, in a `describe` of each group. */
 export const describeConformance = (has: readonly Feature[], peer: () => Peer) => {

@@ -6,6 +6,7 @@ import { expect, describe as group, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
 import { exchange, killRequest } from '../support/raw.ts'
+import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 import { DENO_BUN_ENTRY, denoEnv, runtimes } from './runtimes.ts'
@@ -26,8 +27,8 @@ const singleFiles = {
 const env = { ...denoEnv(`${tmpdir()}/psys-kill-deno`), PORT: '0' }
 const start = (command: readonly string[], more: Record<string, string> = {}) =>
   startServer({ command, args: [], env: { ...env, ...more }, listening: LISTENING })
-const runToEnd = ([file = '', ...args]: readonly string[], more: Record<string, string>) =>
-  spawnSync(file, args, { encoding: 'utf8', timeout: 20_000, env: { PATH: process.env['PATH'], ...env, ...more } })
+const endOf = (command: readonly string[], args: readonly string[] = [], more: Record<string, string> = {}) =>
+  runToEnd(args, { ...env, ...more }, command)
 
 group.each(Object.entries(sources))('the source on %s', (_name, command) => {
   test('asks for the token that is set', async () => {
@@ -50,14 +51,25 @@ group.each(Object.entries(sources))('the source on %s', (_name, command) => {
     })
   })
 
-  test('does not start with a setting that is wrong, or that it does not have', () => {
-    expect(runToEnd(command, { PORT: 'x' })).toMatchObject({
-      status: 1,
+  test('records unexpected errors only, where it is told to be quiet', async () => {
+    using target = await startTarget()
+    await using server = await start(command, { PSYS_KILL_QUIET: '1' })
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200 })
+    expect(await server.kill({ pid: 'x' })).toMatchObject({ status: 400 })
+    const ended = once(server.child, 'close')
+    await server.stop()
+    await ended
+    expect(server.records).toEqual([])
+  })
+
+  test('does not start with a setting that is wrong, or that it does not have', async () => {
+    expect(await endOf(command, [], { PORT: 'x' })).toMatchObject({
+      code: 1,
       stderr: 'psys-kill: --port (PORT) takes a number from 0 to 65535, not "x".\n',
     })
-    expect(runToEnd(command, { PSYS_KILL_SOCKET: '/nowhere/socket' })).toMatchObject({
-      status: 1,
-      stderr: 'psys-kill: The single file has --socket, --tls-…, --help and --version; this entry does not.\n',
+    expect(await endOf(command, [], { PSYS_KILL_SOCKET: '/nowhere/socket' })).toMatchObject({
+      code: 1,
+      stderr: 'psys-kill: Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.\n',
     })
   })
 })
@@ -110,7 +122,7 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
     expect(lstatSync(path).mode & 0o777).toBe(0o660)
     expect(await exchange(path, killRequest(`{"pid":${target.pid}}`))).toMatchObject({ status: 200 })
     expect(await target.ended).toBe('SIGTERM')
-    expect(runToEnd([...command, '--socket', path], {}).stderr).toContain('in use by another server')
+    expect((await endOf(command, ['--socket', path])).stderr).toContain('in use by another server')
     expect(await server.stop()).toBe(0)
     expect(lstatSync(path, { throwIfNoEntry: false })).toBeUndefined()
   })
@@ -160,9 +172,9 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
     expect(await answer).toMatchObject({ status: 200, text: '{"ok":true,"exited":false}' })
   })
 
-  test('says in one line why it cannot start', () => {
-    expect(runToEnd([...command, '--host', '0.0.0.0'], {})).toMatchObject({
-      status: 1,
+  test('says in one line why it cannot start', async () => {
+    expect(await endOf(command, ['--host', '0.0.0.0'])).toMatchObject({
+      code: 1,
       stdout: '',
       stderr: expect.stringMatching(/^psys-kill: Listening on 0\.0\.0\.0 lets the network in: .*\n$/),
     })

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
-import { describeConformance, type Feature, type Peer } from './conformance.ts'
+import { describeConformance, type Feature, GUARDED, type Peer } from './conformance.ts'
 import { DENO_BUN_ENTRY, denoEnv, EMBEDDING, MAIN_SOURCE, type Runtime, runtimes, versionOf } from './runtimes.ts'
 
 interface Implementation {
@@ -72,23 +72,30 @@ for (const { runtime, what, command, args = ['--port', '0'], env = {}, listening
     const has = features.filter((feature) => feature !== lacks)
     let folder: ReturnType<typeof emptyFolder>
     let server: RunningServer
+    let guarded: RunningServer | undefined
     let peer: Peer
     beforeAll(async () => {
       folder = emptyFolder()
       chmodSync(folder.path, 0o777)
-      server = await startServer({
-        command: [runtimes[runtime], ...command],
-        args,
-        env: { ...denoEnv(folder.path), ...env },
-        ...user,
-        ...(listening && { listening }),
-      })
+      const start = (more = {}) =>
+        startServer({
+          command: [runtimes[runtime], ...command],
+          args,
+          env: { ...denoEnv(folder.path), ...env, ...more },
+          ...user,
+          ...(listening && { listening }),
+        })
+      server = await start()
+      if (has.includes('server')) guarded = await start(GUARDED)
       // The name in the table is the truth: no shim, no shebang that hands over to another runtime.
       expect(readlinkSync(`/proc/${server.child.pid}/exe`)).toBe(realpathSync(runtimes[runtime]))
-      peer = { url: server.url, has, pid: server.child.pid ?? 0, user, answers: [] }
+      const { url, child, record } = server
+      const pid = child.pid ?? 0
+      peer = { url, record, has, pid, user, answers: [], remote: '127.0.0.1', ...(guarded && { guarded }) }
     })
     afterAll(async () => {
       await server[Symbol.asyncDispose]()
+      await guarded?.[Symbol.asyncDispose]()
       folder[Symbol.dispose]()
     })
     describeConformance(has, () => peer)

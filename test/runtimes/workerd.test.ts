@@ -1,11 +1,14 @@
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { serve } from '@hono/node-server'
 import { build } from 'esbuild'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createApp } from '../../src/index.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
-import { describeConformance, type Feature, type Peer } from './conformance.ts'
+import { describeConformance, type Feature, GUARDED, type Peer } from './conformance.ts'
 import { runtimes, versionOf } from './runtimes.ts'
 
 interface Compatibility {
@@ -79,9 +82,10 @@ const worker :Workerd.Worker = (
     return {
       url,
       stderr: server.stderr,
+      record: server.record,
       get: async () => (await fetch(url)).json(),
-      kill: async (body: object) => {
-        const headers = { 'content-type': 'application/json' }
+      kill: async (body: object, token = '') => {
+        const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
         const init = { method: 'POST', headers, body: JSON.stringify(body) }
         const response = await fetch(`${url}/api/connections/kill`, init)
         return [response.status, await response.json()]
@@ -93,14 +97,21 @@ const worker :Workerd.Worker = (
   }
 }
 
-const gateway = (peer: string) => `
+/** `options` is source text: what createServerApp takes beside the peer. */
+const gateway = (peer: string, options: string) => `
   import { createServerApp } from './server/index.ts'
   import { remoteSignaller } from './app/remote.ts'
   export default createServerApp({
     signaller: remoteSignaller({ url: ${JSON.stringify(peer)} }),
-    hosts: ['127.0.0.1', 'localhost'],
+    ${options},
     log: { write: (line) => console.log(line) },
   })`
+
+const NAMES = ['127.0.0.1', 'localhost']
+const GUARDS = `
+    token: '${GUARDED.PSYS_KILL_TOKEN}',
+    hosts: ${JSON.stringify([...NAMES, GUARDED.PSYS_KILL_ALLOW_HOST])},
+    origins: ['${GUARDED.PSYS_KILL_ALLOW_ORIGIN}']`
 
 const onNode = `
   import { createApp } from './app/app.ts'
@@ -115,16 +126,22 @@ for (const compatibility of [{ date: '2024-01-01' }, { date: '2026-11-17' }]) {
   describe(`workerd (${versionOf('workerd')}, date ${compatibility.date}), remoteSignaller`, () => {
     let peer: RunningServer
     let worker: Awaited<ReturnType<typeof startWorker>>
+    let guarded: Awaited<ReturnType<typeof startWorker>>
     const answers: Peer['answers'] = []
     beforeAll(async () => {
       peer = await startServer({ ...user })
-      worker = await startWorker(gateway(peer.url), compatibility)
+      worker = await startWorker(gateway(peer.url, `hosts: ${JSON.stringify(NAMES)}`), compatibility)
+      guarded = await startWorker(gateway(peer.url, GUARDS), compatibility)
     })
     afterAll(async () => {
       await worker[Symbol.asyncDispose]()
+      await guarded[Symbol.asyncDispose]()
       await peer[Symbol.asyncDispose]()
     })
-    describeConformance(has, () => ({ url: worker.url, has, pid: peer.child.pid ?? 0, user, answers }))
+    describeConformance(has, () => {
+      const { url, record } = worker
+      return { url, record, guarded, has, pid: peer.child.pid ?? 0, user, answers }
+    })
   })
 }
 
@@ -138,6 +155,48 @@ describe('remoteSignaller in workerd', () => {
     await using worker = await startWorker(source, { date: '2026-11-17' }, bindings)
     using target = await startTarget()
     expect(await worker.kill({ pid: target.pid, waitMs: 5000 })).toEqual([200, { ok: true, exited: true }])
+    expect(await target.ended).toBe('SIGTERM')
+  })
+
+  test('hands on that its peer supports no condition, and nothing is signalled', async () => {
+    const pids: number[] = []
+    const terminate = (pid: number) => {
+      pids.push(pid)
+      return { code: 'sent' } as const
+    }
+    const node = serve({ fetch: createApp({ signaller: { terminate } }).fetch, hostname: '127.0.0.1', port: 0 })
+    await once(node, 'listening')
+    const address = node.address()
+    const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
+    const source = gateway(url, `hosts: ${JSON.stringify(NAMES)}`)
+    await using worker = await startWorker(source, { date: '2026-11-17' })
+    try {
+      const startedBefore = '2026-11-24T08:00:00Z'
+      const no = (condition: string) => [501, { error: `${condition} is not supported here` }]
+      expect(await worker.kill({ pid: PID, startedBefore })).toEqual(no('startedBefore'))
+      expect(await worker.kill({ pid: PID, waitMs: 1 })).toEqual(no('waitMs'))
+      expect(pids).toEqual([])
+      expect(await worker.kill({ pid: PID })).toEqual([200, { ok: true }])
+      expect(pids).toEqual([PID])
+    } finally {
+      node.close()
+    }
+  })
+
+  test('asks for the token with requireToken alone, and gives the peer its own', async () => {
+    const peerToken = 'the-token-of-its-peer'
+    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: peerToken } })
+    const options = JSON.stringify({ url: peer.url, token: peerToken })
+    const source = `import { Hono } from 'hono'; import { createApp, remoteSignaller } from './index.ts'
+      import { requireToken } from './server/index.ts'
+      export default new Hono().use(requireToken('${GUARDED.PSYS_KILL_TOKEN}'))
+        .route('/', createApp({ signaller: remoteSignaller(${options}) }))`
+    await using worker = await startWorker(source, { date: '2026-11-17' })
+    using target = await startTarget()
+    for (const token of ['', peerToken, `${GUARDED.PSYS_KILL_TOKEN}x`])
+      expect(await worker.kill({ pid: target.pid }, token)).toEqual([401, { error: 'Unauthorized' }])
+    expect(target.isAlive()).toBe(true)
+    expect(await worker.kill({ pid: target.pid }, GUARDED.PSYS_KILL_TOKEN)).toEqual([200, { ok: true }])
     expect(await target.ended).toBe('SIGTERM')
   })
 

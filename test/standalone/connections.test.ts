@@ -35,19 +35,25 @@ describe.concurrent('a stop', () => {
     },
   )
 
-  test.each(['the head', 'the body'])('exits 0 within 5 seconds though a client holds half of %s', async (part) => {
-    await using server = await startServer()
-    using target = await startTarget()
-    using connection = await openRaw(server.url)
-    connection.socket.write(
-      part === 'the head' ? 'POST /api/connections/kill HTTP/1.1\r\nHost: lo' : halfOf(target.pid)[0],
-    )
-    expect(await health(server.url)).toBe(200)
-    const start = performance.now()
-    expect(await server.stop()).toBe(0)
-    expect(performance.now() - start).toBeLessThan(5000)
-    expect(target.isAlive()).toBe(true)
-  })
+  test.each(['the head', 'the body'])(
+    'waits 4 seconds for a client that holds half of %s, and exits 0',
+    async (part) => {
+      await using server = await startServer()
+      using target = await startTarget()
+      using connection = await openRaw(server.url)
+      connection.socket.write(
+        part === 'the head' ? 'POST /api/connections/kill HTTP/1.1\r\nHost: lo' : halfOf(target.pid)[0],
+      )
+      expect(await health(server.url)).toBe(200)
+      const start = performance.now()
+      expect(await server.stop()).toBe(0)
+      const took = performance.now() - start
+      expect(took).toBeGreaterThan(3900)
+      // It is 5 seconds at most; a busy machine may add to that.
+      expect(took).toBeLessThan(8000)
+      expect(target.isAlive()).toBe(true)
+    },
+  )
 
   test('is not cut short by a second signal: what is in flight is answered and on record', async () => {
     await using server = await startServer()

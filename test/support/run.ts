@@ -7,13 +7,17 @@ export interface Ending {
   stderr: string
 }
 
-/** Runs the built file with settings that end it at once, and resolves with how it ended. */
-export const runToEnd = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ending> =>
+/** Runs a server, by default the built file, with settings that end it at once, and resolves with how it ended. */
+export const runToEnd = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  [file = '', ...before]: readonly string[] = [process.execPath, BUILT_FILE],
+): Promise<Ending> =>
   new Promise((resolve) => {
     const child = execFile(
-      process.execPath,
-      [BUILT_FILE, ...args],
-      { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 10_000 },
+      file,
+      [...before, ...args],
+      { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 20_000 },
       (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
     )
   })

@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import { emptyFolder } from '../support/folder.ts'
+import { BUILT_FILE, startServer } from '../support/server.ts'
+import { TOKEN } from '../support/settings.ts'
+
+// What no client sees for certain, a script that is loaded before the built file tells.
+
+const startWith = async (script: string, env = {}) => {
+  const folder = emptyFolder()
+  writeFileSync(folder.file('before.cjs'), script)
+  const command = [process.execPath, '--require', folder.file('before.cjs'), BUILT_FILE]
+  const server = await startServer({ command, env })
+  return {
+    ...server,
+    [Symbol.asyncDispose]: async () => {
+      await server[Symbol.asyncDispose]()
+      folder[Symbol.dispose]()
+    },
+  }
+}
+
+describe('inside the built file', () => {
+  test('the time limits are those of the README, and looked after every second', async () => {
+    await using server = await startWith(`
+      const http = require('node:http')
+      const { createServer } = http
+      http.createServer = (options) => {
+        const server = createServer(options)
+        server.on('listening', () => {
+          const { headersTimeout, requestTimeout, keepAliveTimeout } = server
+          const interval = options.connectionsCheckingInterval
+          console.error(JSON.stringify([headersTimeout, requestTimeout, keepAliveTimeout, interval]))
+        })
+        return server
+      }`)
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+    const [, head, whole, idle] =
+      /(\d+) seconds to send the head of a request and (\d+) for all of it; idle connections are closed after (\d+)/.exec(
+        readme,
+      ) ?? []
+    await expect.poll(server.stderr).toContain(JSON.stringify([head, whole, idle, 1].map((s) => Number(s) * 1000)))
+  })
+
+  test('all of a SHA-256 is compared of a token', async () => {
+    const digest = createHash('sha256').update(TOKEN).digest('hex')
+    await using server = await startWith(
+      `
+      const { charCodeAt } = String.prototype
+      String.prototype.charCodeAt = function (index) {
+        if (index === 0 && this == '${digest}') console.error('compared')
+        return charCodeAt.call(this, index)
+      }`,
+      { PSYS_KILL_TOKEN: TOKEN },
+    )
+    expect(await server.kill({}, { authorization: `Bearer ${TOKEN}x` })).toMatchObject({ status: 401 })
+    await expect.poll(server.stderr).toContain('compared')
+  })
+})
