@@ -69,7 +69,8 @@ group.each(Object.entries(sources))('the source on %s', (_name, command) => {
     })
     expect(await endOf(command, [], { PSYS_KILL_SOCKET: '/nowhere/socket' })).toMatchObject({
       code: 1,
-      stderr: 'psys-kill: Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.\n',
+      stderr:
+        'psys-kill: Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.\n',
     })
   })
 })
