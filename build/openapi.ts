@@ -1,6 +1,8 @@
 import { toJSONSchema } from 'zod/v4/core'
 import { answers, KILL_PATH, serverAnswers } from '../src/app/answers.ts'
+import { processSeen } from '../src/app/dry-run.ts'
 import { killRequest } from '../src/app/kill-request.ts'
+import { FIELDS as REQUEST_FIELDS } from '../src/app/signaller.ts'
 
 type Answer = Pick<
   (typeof answers)[keyof typeof answers] | (typeof serverAnswers)[keyof typeof serverAnswers],
@@ -10,8 +12,8 @@ type Schema = Record<string, unknown>
 
 /** What a status means to the caller of the kill route. */
 const STATUSES: Record<Answer['status'], string> = {
-  200: 'SIGTERM was sent. With `waitMs` it also says whether the process has exited; without, a process may still ignore the signal.',
-  400: 'A field is not what it must be, or the body is not JSON, or was not sent as `application/json`. Where several fields are wrong, the first of pid, startedBefore, waitMs is named, and an unknown field last. Nothing was signalled.',
+  200: 'SIGTERM was sent, or with `dryRun` would have been. With `waitMs` it also says whether the process has exited; without, a process may still ignore the signal.',
+  400: `A field is not what it must be, or the body is not JSON, or was not sent as \`application/json\`. Where several fields are wrong, the first of pid, ${REQUEST_FIELDS.join(', ')} is named, and an unknown field last. Nothing was signalled.`,
   401: 'The server has a token, and the request did not carry it. Nothing was signalled.',
   403: 'The process is not to be signalled by this server, or the caller may not ask. Nothing was signalled.',
   404: 'There is no such process. Nothing was signalled.',
@@ -27,17 +29,23 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   sent: 'SIGTERM was sent',
   exited: 'With waitMs: and the process has exited',
   running: 'With waitMs: and the process still runs',
+  'would send': 'With dryRun: and nothing was signalled',
   'bad pid': 'The PID is no integer above zero, or the body is no JSON object',
   'bad startedBefore': 'Not ISO 8601 with an offset',
   'bad waitMs': 'Not an integer from 0 to 60000',
+  'bad dryRun': 'Neither true nor false',
+  'bad command': 'Not a string',
+  'bad comment': 'Not a string of at most 200 characters',
   'unknown field': 'A field that is not known: a misspelt condition must not kill',
   EPERM: "Another user's process, or one that policy protects",
-  ESRCH: 'No such process, or it has already terminated, or it started after startedBefore',
+  ESRCH: 'No such process, or it has already terminated, or it is not the one that startedBefore and command mean',
   'bad method': 'Another method on the path',
   'too large': 'The body is too large',
   failed: 'The cause is in the log',
   'no startedBefore': 'Start times are not known here',
   'no waitMs': 'Exits are not known here',
+  'no dryRun': 'This signaller cannot do without the signal',
+  'no command': 'The names of processes are not known here',
   'too many waits': 'Try again later, or without waitMs',
   unauthorized: 'No token, or another one (standalone server)',
   host: 'The request came by a Host that is not answered (standalone server)',
@@ -61,6 +69,29 @@ const FIELDS: Record<keyof typeof killRequest.shape, Schema> = {
     description: 'After the signal, wait up to this many milliseconds for the process to exit, and say whether it did.',
     examples: [5000],
   },
+  dryRun: {
+    description:
+      'Look and check as ever, and signal nothing; nothing is waited for either. The answer tells of the process, where the system does.',
+    examples: [true, false],
+  },
+  command: {
+    description:
+      'The name of the process that you mean, cut to the 15 bytes that the kernel keeps. One of another name is not the one you meant: 404, and no signal.',
+    examples: ['node'],
+  },
+  comment: {
+    description: 'For the record, of at most 200 characters; it has no effect on anything else.',
+    examples: ['stuck import, ticket 4711'],
+  },
+}
+
+/** What the answer to a dry run tells beside what is fixed. */
+const { $schema: _, ...processSchema } = toJSONSchema(processSeen)
+const PROCESS: Schema = {
+  ...processSchema,
+  description:
+    'Where the system tells: the name of the process, to send back as `command`; its effective user id; and when it started, up to a tenth of a second late, to send back as `startedBefore`.',
+  examples: [{ command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' }],
 }
 
 /** The digits of an integer from 1 to a maximum of several digits, zeros before them allowed. */
@@ -93,15 +124,17 @@ const oneOf = (values: readonly unknown[]) => {
   return values.length === 1 ? { type, const: values[0] } : { type, enum: values }
 }
 
-/** Just these bodies: objects of which only one field varies. */
+/** Just these bodies: objects of which only one field varies, and those of a dry run. */
 const bodySchema = (bodies: readonly object[]) => {
   const fields = bodies.flatMap((body) => Object.entries(body))
   const names = [...new Set(fields.map(([name]) => name))]
+  const properties: Record<string, Schema> = Object.fromEntries(
+    names.map((name) => [name, oneOf([...new Set(fields.flatMap(([key, value]) => (key === name ? [value] : [])))])]),
+  )
+  if (names.includes('dryRun')) properties['process'] = PROCESS
   return {
     type: 'object',
-    properties: Object.fromEntries(
-      names.map((name) => [name, oneOf([...new Set(fields.flatMap(([key, value]) => (key === name ? [value] : [])))])]),
-    ),
+    properties,
     required: names.filter((name) => bodies.every((body) => name in body)),
     additionalProperties: false,
   }
@@ -174,7 +207,7 @@ export const openapi = (version: string) => {
           summary: 'Send SIGTERM to a process',
           description:
             'Only SIGTERM, and only to the process itself. On Linux a process that has terminated but is not reaped, ' +
-            'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and protected PIDs ' +
+            'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and what policy protects ' +
             'are not to be signalled (403).',
           security: [{}, { token: [] }],
           requestBody: {
@@ -187,8 +220,9 @@ export const openapi = (version: string) => {
                   plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
                   safe: {
                     summary: 'Only the process that was seen, and wait until it is gone',
-                    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', waitMs: 5000 },
+                    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', command: 'node', waitMs: 5000 },
                   },
+                  look: { summary: 'See what would be killed', value: { pid: 1234, dryRun: true } },
                 },
               },
             },

@@ -4,8 +4,7 @@ import { type KillAttempt, refuse } from './attempt.ts'
 import { limitBody } from './body-limit.ts'
 import { closeSignal } from './connection.ts'
 import { killBody } from './kill-body.ts'
-import type { KillConditions } from './kill-request.ts'
-import { CONDITIONS, MAX_PID, type Outcome, type Signaller } from './signaller.ts'
+import { CONDITIONS, type Delivery, MAX_PID, type Outcome, type Signaller } from './signaller.ts'
 
 /** What createApp takes. */
 export interface AppOptions {
@@ -47,8 +46,8 @@ export const createApp = ({
   const { supports = [] } = signaller
   let waits = 0
 
-  const fail = (cause: unknown, c: Context, pid?: number) => {
-    c.set('killAttempt', { pid, error: cause ?? 'unknown' })
+  const fail = (cause: unknown, c: Context, request: KillAttempt = {}) => {
+    c.set('killAttempt', { ...request, error: cause ?? 'unknown' })
     onError(cause, c)
     return answers.failed.send(c)
   }
@@ -63,28 +62,28 @@ export const createApp = ({
     }
   }
 
-  const terminate = (pid: number, conditions: KillConditions, c: Context): Outcome | Promise<Outcome> => {
-    if (conditions.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
+  type Asked = Omit<Delivery, 'stopWaiting'>
+  const terminate = (pid: number, asked: Asked, c: Context): Outcome | Promise<Outcome> => {
+    if (asked.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
-    const unsupported = CONDITIONS.find((name) => conditions[name] !== undefined && !supports.includes(name))
+    const unsupported = CONDITIONS.find((name) => asked[name] !== undefined && !supports.includes(name))
     if (unsupported) return { code: `no ${unsupported}` }
-    return signaller.terminate(pid, {
-      ...conditions,
-      stopWaiting: conditions.waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])],
-      onSignal: (progress) => record({ pid, outcome: progress }, c),
-    })
+    const stopWaiting = asked.waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
+    return signaller.terminate(pid, { ...asked, stopWaiting })
   }
 
   const app = new Hono().post(KILL_PATH, limitBody, killBody(fail), async (c) => {
-    const { pid, ...conditions } = c.req.valid('json')
-    const wait = conditions.waitMs === undefined ? 0 : 1
+    const { pid, ...asked } = c.req.valid('json')
+    const request = { pid, dryRun: asked.dryRun, comment: asked.comment }
+    const wait = asked.waitMs === undefined ? 0 : 1
     waits += wait
     try {
-      const outcome = await terminate(pid, conditions, c)
-      c.set('killAttempt', { pid, outcome })
-      return answers[outcome.code].send(c)
+      const onSignal: Delivery['onSignal'] = (outcome) => record({ ...request, outcome }, c)
+      const outcome = await terminate(pid, { ...asked, onSignal }, c)
+      c.set('killAttempt', { ...request, outcome })
+      return answers[outcome.code].send(c, outcome)
     } catch (cause) {
-      return fail(cause, c, pid)
+      return fail(cause, c, request)
     } finally {
       waits -= wait
     }

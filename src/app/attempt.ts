@@ -5,6 +5,10 @@ import type { Outcome, Progress } from './signaller.ts'
 export interface KillAttempt {
   /** The PID; as it came in and unchecked where the request was refused. */
   readonly pid?: unknown
+  /** Whether a valid request asked for a dry run. */
+  readonly dryRun?: true | undefined
+  /** What a valid request says about itself. Untrusted. */
+  readonly comment?: string | undefined
   /** What the signaller did or does; undefined where it was not asked, and where it threw. */
   readonly outcome?: Outcome | Progress | undefined
   /** Why the request was refused before a signaller was asked. */

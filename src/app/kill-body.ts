@@ -5,7 +5,7 @@ import type * as z from 'zod/v4/core'
 import { answers } from './answers.ts'
 import { refuse } from './attempt.ts'
 import { killRequest } from './kill-request.ts'
-import { CONDITIONS } from './signaller.ts'
+import { FIELDS } from './signaller.ts'
 
 // The core's own run: the ZodError that safeParse makes takes a fifth of a bad request's time, and much memory. The
 // validator's type asks for one, but only hands it on to our hook, which reads the issues.
@@ -27,7 +27,7 @@ const validate = zValidator(
     if (result.success) return
     // In the order of the schema's fields, and unknown ones last. Of a body that is no object no field is named.
     const [issue] = result.error.issues
-    const field = CONDITIONS.find((name) => name === issue?.path?.[0])
+    const field = FIELDS.find((name) => name === issue?.path?.[0])
     const unknown = issue?.code === 'unrecognized_keys' ? `field ${JSON.stringify(issue.keys[0])}` : undefined
     const reason = field ?? unknown ?? (isJson(c.req.header('content-type')) ? 'pid' : 'content-type')
     const row = field ? (`bad ${field}` as const) : unknown ? 'unknown field' : 'bad pid'

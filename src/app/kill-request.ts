@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import type { Condition } from './signaller.ts'
+import type { Field } from './signaller.ts'
 
 /**
  * The number that decimal digits are, white space around them allowed; anything else stays what it is. (A union of
@@ -22,7 +22,14 @@ export const killRequest = z.strictObject({
     ),
   ),
   waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),
-} satisfies Record<'pid' | Condition, unknown>)
-
-/** What a request asks for beside the signal. */
-export type KillConditions = Omit<z.output<typeof killRequest>, 'pid'>
+  /** `false` asks for nothing. */
+  dryRun: z.optional(
+    z.pipe(
+      z.boolean(),
+      z.transform((dry: boolean) => dry || undefined),
+    ),
+  ),
+  command: z.optional(z.string()),
+  /** Characters, where maxLength would count UTF-16. */
+  comment: z.optional(z.string().check(z.regex(/^[\s\S]{0,200}$/u))),
+} satisfies Record<'pid' | Field, unknown>)

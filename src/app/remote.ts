@@ -1,4 +1,6 @@
+import * as z from 'zod/mini'
 import { answers, KILL_PATH } from './answers.ts'
+import { processSeen } from './dry-run.ts'
 import { CONDITIONS, type Delivery, type Outcome, type OutcomeCode, type Signaller } from './signaller.ts'
 
 /** What remoteSignaller takes. */
@@ -32,6 +34,14 @@ const UNSIGNALLED: OutcomeCode[] = [
 const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
 const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
 
+const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
+
+/** The process that the answer to a dry run tells of; undefined where it is no such answer. */
+const processIn = (text: string) => {
+  const before = JSON.stringify(answers['would send'].body).slice(0, -1)
+  return text.startsWith(before) ? z.safeParse(processSeen, JSON.parse(text).process).data : undefined
+}
+
 /** The years that a peer reads, as milliseconds; what an offset took beyond them is before or after every process. */
 const FIRST = Date.parse('0000-01-01T00:00:00Z')
 const LAST = Date.parse('9999-12-31T23:59:59.999Z')
@@ -64,27 +74,31 @@ export const remoteSignaller = ({
   }
 
   return {
-    // Each is named in the body below: a condition that is not passed on must not be taken.
-    supports: ['startedBefore', 'waitMs'],
-    terminate: async (pid, { startedBefore, waitMs, stopWaiting, onSignal }: Delivery): Promise<Outcome> => {
+    // Whatever is asked is passed on below.
+    supports: CONDITIONS,
+    terminate: async (pid, { stopWaiting, onSignal, ...asked }: Delivery): Promise<Outcome> => {
+      const { startedBefore, waitMs, dryRun } = asked
       const timeout = AbortSignal.timeout(timeoutMs + (waitMs ?? 0))
       // Without a listener of its own Node may collect it before it fires: AbortSignal.any refers to it but weakly.
       timeout.addEventListener('abort', () => {})
-      onSignal({ code: 'forwarded' })
+      if (!dryRun) onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {
         method: 'POST',
         headers,
-        body: JSON.stringify({ pid, startedBefore: readable(startedBefore), waitMs }),
+        body: JSON.stringify({ pid, ...asked, startedBefore: readable(startedBefore) }),
         redirect: 'manual',
         signal: AbortSignal.any([...stopWaiting, timeout]),
       })
       const text = await response.text()
-      const expected = waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT
+      const expected = dryRun ? AFTER_DRY_RUN : waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT
       const code = expected.find(
         (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
       )
-      if (code === undefined) throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
-      return { code }
+      if (code !== undefined) return { code }
+      // A signal that the peer sent all the same is no outcome of a dry run.
+      const process = dryRun && response.status === answers['would send'].status ? processIn(text) : undefined
+      if (process) return { code: 'would send', command: process.command, process }
+      throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
     },
   }
 }

@@ -39,7 +39,7 @@ export const exitPoller = (readStat: (pid: number) => Stat | undefined, isGone: 
     try {
       const stat = readStat(pid)
       if (!stat) return isGone(pid)
-      return stat.refusal?.code === 'ESRCH' || (startTicks !== undefined && stat.startTicks !== startTicks)
+      return stat.noSignal?.code === 'ESRCH' || (startTicks !== undefined && stat.startTicks !== startTicks)
     } catch {
       // No file descriptor to read with, say: not known to have exited.
       return false

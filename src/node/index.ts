@@ -1,3 +1,4 @@
 export { type LogStream, lineLog } from './line-log.ts'
-export { type NodeSignallerOptions, nodeSignaller } from './node-signaller.ts'
+export { nodeSignaller } from './node-signaller.ts'
+export type { NodeSignallerOptions } from './policy.ts'
 export { clearStaleSocket } from './unix-socket.ts'

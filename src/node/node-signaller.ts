@@ -1,19 +1,13 @@
-import { statSync } from 'node:fs'
 import process from 'node:process'
-import { type Condition, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
+import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
 import { exitPoller } from './exit-poller.ts'
-import { errorCode, onLinux } from './proc.ts'
-import { latestBoot, latestStart, uptimeIsTheKernels } from './start-time.ts'
-import { type Refusal, type Stat, statReader } from './stat.ts'
-
-/** What nodeSignaller takes. */
-export interface NodeSignallerOptions {
-  /** PIDs that are never signalled, beside 1 and this process. Default: none. */
-  protect?: readonly number[] | undefined
-}
+import { type NodeSignallerOptions, policyOf } from './policy.ts'
+import { errorCode } from './proc.ts'
+import { latestBoot, latestStart, startToSendBack, uptimeIsTheKernels } from './start-time.ts'
+import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 
 /** kill(2); returns its two expected errors. Nothing else in psys-kill sends a signal. */
-const kill = (pid: number, signal: 'SIGTERM' | 0): Refusal | undefined => {
+const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
   try {
     process.kill(pid, signal)
     return undefined
@@ -24,7 +18,15 @@ const kill = (pid: number, signal: 'SIGTERM' | 0): Refusal | undefined => {
   }
 }
 
-const isOwnThread = (pid: number) => statSync(`/proc/self/task/${pid}`, { throwIfNoEntry: false }) !== undefined
+/** What a dry run tells of a process. */
+const seen = (stat: Stat | undefined, boot: number | undefined, now: number) =>
+  stat?.command === undefined
+    ? undefined
+    : {
+        command: stat.command,
+        uid: stat.uids?.[1],
+        startedAt: boot === undefined ? undefined : startToSendBack(boot, stat, now),
+      }
 
 /**
  * Sends SIGTERM with `process.kill`, on Node, Bun and Deno (`--allow-run`).
@@ -44,45 +46,54 @@ const isOwnThread = (pid: number) => statSync(`/proc/self/task/${pid}`, { throwI
  * const app = createApp({ signaller: nodeSignaller({ protect: [process.ppid] }) })
  * ```
  */
-export const nodeSignaller = ({ protect = [] }: NodeSignallerOptions = {}) => {
+export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const readStat = statReader()
   const own = readStat(process.pid)
+  const policy = policyOf(options, own !== undefined)
   const tellsStarts = own !== undefined && uptimeIsTheKernels(own)
-  const supports: Condition[] = tellsStarts ? ['startedBefore', 'waitMs'] : ['waitMs']
-  const protectedPids = new Set([1, process.pid, ...protect])
-  const refuseUnseen = protect.length > 0 && onLinux()
+  const tells = { startedBefore: tellsStarts, waitMs: true, dryRun: true, command: own !== undefined }
+  const supports = CONDITIONS.filter((name) => tells[name])
   // It signals 4240 for 4241, 4242 and 4243, where every PID is a multiple of four.
   const killRounds = process.platform === 'win32'
   const exits = exitPoller(readStat, (pid) => kill(pid, 0)?.code === 'ESRCH')
 
   /** Why not to signal the process, if there is a reason. `boot` is undefined where starts cannot be told. */
-  const refusalOf = (pid: number, stat: Stat | undefined, startedBefore?: Date, boot?: number): Refusal | undefined => {
-    if (protectedPids.has(pid)) return { code: 'EPERM', reason: 'protected' }
-    if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
-    if (stat?.refusal) return stat.refusal
+  const reasonNotTo = (
+    pid: number,
+    stat: Stat | undefined,
+    { startedBefore, command }: Partial<Delivery>,
+    boot: number | undefined,
+  ): NoSignal | undefined => {
+    const reason = policy.forbids(pid, stat)
     // What /proc does not show is hidden or gone: signal 0 tells.
-    if (!stat && refuseUnseen) return kill(pid, 0) ?? { code: 'EPERM', reason: 'hidden' }
-    if (!stat && own && isOwnThread(pid)) return { code: 'EPERM', reason: 'protected' }
-    if (startedBefore === undefined) return undefined
-    if (boot === undefined) return { code: 'no startedBefore' }
-    if (!stat) return kill(pid, 0) ?? { code: 'no startedBefore' }
-    // Not the other way round: an invalid date is no permission.
-    if (latestStart(boot, stat) <= startedBefore.getTime()) return undefined
-    return { code: 'ESRCH', reason: 'started later' }
+    if (reason === 'hidden') return kill(pid, 0) ?? { code: 'EPERM', reason }
+    if (reason) return { code: 'EPERM', reason }
+    if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
+    if (stat?.noSignal) return stat.noSignal
+    if (startedBefore !== undefined) {
+      if (boot === undefined) return { code: 'no startedBefore' }
+      if (!stat) return kill(pid, 0) ?? { code: 'no startedBefore' }
+      // Not the other way round: an invalid date is no permission.
+      if (!(latestStart(boot, stat) <= startedBefore.getTime())) return { code: 'ESRCH', reason: 'started later' }
+    }
+    if (command === undefined) return undefined
+    if (!stat) return kill(pid, 0) ?? { code: 'no command' }
+    return stat.command === asKept(command) ? undefined : { code: 'ESRCH', reason: 'other command' }
   }
 
-  const terminate = (
-    pid: number,
-    { startedBefore, waitMs, stopWaiting = [], onSignal }: Partial<Delivery> = {},
-  ): Outcome | Promise<Outcome> => {
+  const terminate = (pid: number, delivery: Partial<Delivery> = {}): Outcome | Promise<Outcome> => {
     // The app has checked it; whoever else calls this gets an error rather than kill(2)'s process groups.
     if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError(`Not a PID: ${pid}`)
-    const boot = startedBefore !== undefined && tellsStarts ? latestBoot() : undefined
+    const { startedBefore, waitMs, dryRun, stopWaiting = [], onSignal } = delivery
+    const now = Date.now()
+    const boot = (startedBefore !== undefined || dryRun) && tellsStarts ? latestBoot() : undefined
     // The last thing read before the kill: in between, the PID could pass to another process.
-    const stat = readStat(pid)
+    const stat = readStat(pid, dryRun || policy.needsUids)
     const command = stat?.command
-    const refusal = refusalOf(pid, stat, startedBefore, boot) ?? kill(pid, 'SIGTERM')
-    if (refusal) return { code: refusal.code, reason: refusal.reason, command }
+    // Signal 0 does all but the signal, kill(2) says.
+    const noSignal = reasonNotTo(pid, stat, delivery, boot) ?? kill(pid, dryRun ? 0 : 'SIGTERM')
+    if (noSignal) return { code: noSignal.code, reason: noSignal.reason, command }
+    if (dryRun) return { code: 'would send', command, process: seen(stat, boot, now) }
     onSignal?.({ code: 'sent', command })
     if (waitMs === undefined) return { code: 'sent', command }
     const exited = exits.wait({ pid, startTicks: stat?.startTicks }, waitMs, stopWaiting)

@@ -6,10 +6,15 @@ export const errorCode = (error: unknown) => (error instanceof Error && 'code' i
 
 const buffer = Buffer.allocUnsafe(4096)
 
-/** Reads a short file; into a buffer that is there already, at half the system calls of readFileSync. */
-export const readShort = (path: string) => {
+/**
+ * Reads a short file; into a buffer that is there already, at half the system calls of readFileSync.
+ *
+ * @param whileOpen - is called before it is read. Default: nothing.
+ */
+export const readShort = (path: string, whileOpen = () => {}) => {
   const file = openSync(path, 'r')
   try {
+    whileOpen()
     return buffer.toString('utf8', 0, readSync(file, buffer))
   } finally {
     closeSync(file)
@@ -49,9 +54,9 @@ export const procHidesNothing = () => {
 /**
  * One line on what is lost where /proc cannot be read on Linux; undefined where it can, and on other systems.
  *
- * @param protect - the PIDs that nodeSignaller is to protect. Default: none.
+ * @param protect - what nodeSignaller is to protect. Default: none.
  */
-export const procWarning = (protect: readonly number[] = []) => {
+export const procWarning = (protect: readonly unknown[] = []) => {
   if (!onLinux() || procIsOurs()) return undefined
   const lost =
     protect.length > 0

@@ -36,3 +36,15 @@ export const latestBoot = () => {
  * result is up to 21 ms late and never early.
  */
 export const latestStart = (boot: number, { startTicks = Number.NaN }: Stat) => boot + (startTicks + 1) * CLOCK_TICK_MS
+
+/** More than `latestBoot` differs from call to call, also where a busy machine lets time pass between its readings. */
+const SLACK_MS = 79
+
+/**
+ * The start of a process for a client to send back as `startedBefore`: up to a tenth of a second late, so that the
+ * process itself passes, and never after `now`, so that no later one does.
+ *
+ * @param now - the wall clock before the stat was read, in milliseconds.
+ */
+export const startToSendBack = (boot: number, stat: Stat, now: number) =>
+  new Date(Math.min(latestStart(boot, stat) + SLACK_MS, now)).toISOString()

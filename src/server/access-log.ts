@@ -44,18 +44,21 @@ const toAscii = (json: string) =>
   json.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
 
 const SENT = answers.sent.status
-const isSignal = (code: (Outcome | Progress)['code']) => code === 'forwarded' || answers[code].status === SENT
+const isSignal = (code: (Outcome | Progress)['code']) =>
+  code === 'forwarded' || (code !== 'would send' && answers[code].status === SENT)
 
 /** What tells of the attempt in its record. */
 const fieldsOf = (attempt: KillAttempt | undefined) => {
   if (!attempt) return {}
-  const { pid, outcome, error } = attempt
+  const { pid, outcome, error, dryRun, comment } = attempt
   const reason = attempt.reason ?? (outcome && 'reason' in outcome ? outcome.reason : undefined)
   return {
     pid: bounded(pid),
     command: outcome?.command,
     outcome: outcome?.code ?? (error === undefined ? 'refused' : 'failed'),
     reason: reason?.slice(0, MAX_REASON_LENGTH),
+    dryRun,
+    comment,
     error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
   }
 }

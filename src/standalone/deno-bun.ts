@@ -13,11 +13,11 @@ interface Bindings {
   requestIP?: (request: Request) => { address: string } | null
 }
 
-const settingsOrExit = () => {
+const partsOrExit = () => {
   try {
     const settings = readSettings(process.argv.slice(2), process.env, warn)
     if (typeof settings !== 'string' && settings.socket === undefined && settings.fd === undefined && !settings.tls)
-      return settings
+      return { settings, ...serverParts(settings) }
     throw new SettingsError(
       'Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.',
     )
@@ -29,8 +29,7 @@ const settingsOrExit = () => {
 const remoteAddress = (request: Request, bindings: Bindings = {}) =>
   bindings.remoteAddr?.hostname ?? bindings.requestIP?.(request)?.address
 
-const settings = settingsOrExit()
-const { options, quiet, listening } = serverParts(settings)
+const { settings, options, quiet, listening } = partsOrExit()
 const { host, port, socket: _noSocket, fd: _noFd, tls: _noTls, ...rest } = listening
 rest satisfies Nothing
 warnAtStart(settings, host)

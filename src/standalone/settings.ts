@@ -40,6 +40,11 @@ const hostName = z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 const origin = z.string().check(z.refine(isOrigin))
 
+// A name has a letter, and no space around it: else it is a PID that went wrong, or no process has it.
+const isPidOrName = (value: number | string) =>
+  typeof value === 'number' ? value > 0 && value <= MAX_PID : /^(?!\s)[^\0]*\p{L}[^\0]*(?<!\s)$/u.test(value)
+const pidOrName = fromDigits.check(z.refine(isPidOrName))
+
 /** All settings: `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 const SETTINGS = {
   host: one(z._default(text, '127.0.0.1'), 'an address', 'beyond loopback only with a token or client CA [127.0.0.1]'),
@@ -51,7 +56,8 @@ const SETTINGS = {
   tlsClientCa: one(z.optional(text), 'a path', 'require client certificates of these authorities'),
   allowHost: list(hostName, 'host names, lower case, no port', 'answer requests for them too'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let their web pages call'),
-  protect: list(integer(1, MAX_PID), 'PIDs', 'never signal these processes'),
+  onlyUid: list(integer(0, 2 ** 32 - 2), 'user ids', 'signal only processes of these users'),
+  protect: list(pidOrName, 'PIDs, and names of processes', 'never signal these processes'),
   quiet: flag('log unexpected errors only'),
 }
 

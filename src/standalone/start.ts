@@ -28,6 +28,15 @@ export const warnAtStart = ({ isOpen, protect }: Settings, host: string | undefi
     warn('Every local user can now kill any process: set a token, or use --socket.')
 }
 
+/** What policy needs and this system does not tell is a matter of the settings. */
+const signallerOf = ({ protect, onlyUid }: Pick<Settings, 'protect' | 'onlyUid'>) => {
+  try {
+    return nodeSignaller({ protect, onlyUids: onlyUid })
+  } catch (error) {
+    throw error instanceof Error ? new SettingsError(error.message) : error
+  }
+}
+
 /** How many requests may wait for an exit at once: 10,000 would hold more than 200 MB. */
 const MAX_WAITS = 4000
 
@@ -40,11 +49,12 @@ export const serverParts = ({
   tokenFile,
   isOpen: _inHostsToo,
   protect,
+  onlyUid,
   quiet,
   ...listening
 }: Settings) => ({
   options: {
-    signaller: nodeSignaller({ protect }),
+    signaller: signallerOf({ protect, onlyUid }),
     hosts,
     origins: allowOrigin,
     token,

@@ -36,21 +36,32 @@ const timeOf = (value: unknown): number | undefined => {
   return date.getTime() + ((hour * 60 + minute - offset) * 60 + second) * 1000 + milliseconds
 }
 
-type Call = [pid: number, startedBefore?: unknown, waitMs?: unknown]
+const isComment = (value: unknown) => typeof value === 'string' && Array.from(value).length <= 200
+
+type Call = readonly [pid: number, ...conditions: unknown[]]
 
 /** What the contract says about a body: the answer, and what reaches the signaller. */
 const expected = (body: unknown, canWait: boolean): { answer: ReturnType<typeof json>; calls: Call[] } => {
   const refuse = (status: number, error: string) => ({ answer: json(status, JSON.stringify({ error })), calls: [] })
-  const { pid: rawPid, startedBefore, waitMs, ...unknown }: Record<string, unknown> = isObject(body) ? body : {}
+  const fields: Record<string, unknown> = isObject(body) ? body : {}
+  const { pid: rawPid, startedBefore, waitMs, dryRun, command, comment, ...unknown } = fields
   const pid = pidOf(rawPid)
   if (pid === undefined) return refuse(400, 'Invalid pid')
   if (startedBefore !== undefined && timeOf(startedBefore) === undefined) return refuse(400, 'Invalid startedBefore')
   if (waitMs !== undefined && !isWait(waitMs)) return refuse(400, 'Invalid waitMs')
+  if (dryRun !== undefined && typeof dryRun !== 'boolean') return refuse(400, 'Invalid dryRun')
+  if (command !== undefined && typeof command !== 'string') return refuse(400, 'Invalid command')
+  if (comment !== undefined && !isComment(comment)) return refuse(400, 'Invalid comment')
   if (Object.keys(unknown).length > 0) return refuse(400, 'Unknown field')
   if (pid > MAX_PID) return refuse(404, 'Process not found')
   if (!canWait && startedBefore !== undefined) return refuse(501, 'startedBefore is not supported here')
   if (!canWait && waitMs !== undefined) return refuse(501, 'waitMs is not supported here')
-  return { answer: json(200, '{"ok":true}'), calls: [[Number(pid), timeOf(startedBefore), waitMs]] }
+  if (!canWait && dryRun) return refuse(501, 'dryRun is not supported here')
+  if (!canWait && command !== undefined) return refuse(501, 'command is not supported here')
+  const conditions = [timeOf(startedBefore), waitMs, dryRun || undefined, command]
+  // Without a condition no more is remembered.
+  const all = conditions.every((value) => value === undefined) ? [] : [...conditions, comment]
+  return { answer: json(200, '{"ok":true}'), calls: [[Number(pid), ...all]] }
 }
 
 const parsed = (text: string): unknown => {
@@ -68,8 +79,8 @@ const check = async (text: string) => {
   }
   const plain = recordingSignaller()
   const able = conditionalSignaller()
-  // A body may begin with a byte order mark; that is no part of the JSON.
-  const body = parsed(text.replace(/^\ufeff/, ''))
+  // A body may begin with a byte order mark, which is no part of the JSON, and UTF-8 has no half of a surrogate pair.
+  const body = parsed(text.toWellFormed().replace(/^\ufeff/, ''))
   for (const [signaller, canWait] of [
     [plain, false],
     [able, true],
@@ -78,8 +89,10 @@ const check = async (text: string) => {
     expect(await read(postRaw(createApp({ signaller, onError }), text))).toEqual(answer)
     const conditional = 'calls' in signaller ? able.calls : []
     const seen: Call[] = [
-      ...signaller.pids.map((pid): Call => [pid, undefined, undefined]),
-      ...conditional.map(({ pid, delivery }): Call => [pid, delivery.startedBefore?.getTime(), delivery.waitMs]),
+      ...signaller.pids.map((pid): Call => [pid]),
+      ...conditional.map(({ pid, delivery: { startedBefore, waitMs, dryRun, command, comment } }): Call => {
+        return [pid, startedBefore?.getTime(), waitMs, dryRun, command, comment]
+      }),
     ]
     expect(seen).toEqual(calls)
   }
@@ -113,6 +126,7 @@ const anyTime = fc.oneof(
   fc.date({ min: new Date(0), max: new Date('9999-01-01'), noInvalidDate: true }).map((date) => date.toISOString()),
 )
 const anyWait = fc.oneof(fc.integer({ min: -2, max: 60_002 }), fc.double(), odd(0, -0, 60_000, 60_001, '0'))
+const anyComment = fc.string({ unit: odd('a', '\n', '\u0000', 'é', '😀', '\ud800'), minLength: 190, maxLength: 210 })
 const anyPid = fc.oneof(
   fc.integer({ min: 1 }),
   fc.double(),
@@ -127,6 +141,9 @@ const anyRequest = fc.record(
     pid: fc.oneof({ weight: 3, arbitrary: fc.integer({ min: 1, max: 2 ** 31 + 2 }) }, { weight: 3, arbitrary: anyPid }),
     startedBefore: fc.oneof({ weight: 3, arbitrary: anyTime }, { weight: 1, arbitrary: fc.jsonValue() }),
     waitMs: fc.oneof({ weight: 3, arbitrary: anyWait }, { weight: 1, arbitrary: fc.jsonValue() }),
+    dryRun: fc.oneof({ weight: 3, arbitrary: fc.boolean() }, { weight: 1, arbitrary: fc.jsonValue() }),
+    command: fc.oneof({ weight: 3, arbitrary: fc.string() }, { weight: 1, arbitrary: fc.jsonValue() }),
+    comment: fc.oneof({ weight: 3, arbitrary: anyComment }, { weight: 1, arbitrary: fc.jsonValue() }),
   },
   { requiredKeys: [] },
 )
@@ -135,7 +152,18 @@ const anyRequest = fc.record(
 const anyMisspelt = fc
   .tuple(
     anyRequest,
-    odd('startedbefore', 'started_before', 'PID', 'wait', '', '__proto__', 'constructor'),
+    odd(
+      'startedbefore',
+      'started_before',
+      'PID',
+      'wait',
+      'dryrun',
+      'dry_run',
+      'Command',
+      '',
+      '__proto__',
+      'constructor',
+    ),
     fc.jsonValue(),
   )
   .map(([request, name, value]) =>
@@ -208,7 +236,7 @@ test('any text near JSON gets the answer of the contract', () => {
 test('any bytes, under any header, get an answer of the table and reach no signaller but as a PID', () => {
   const answers = [
     json(200, '{"ok":true}'),
-    ...['Invalid pid', 'Invalid startedBefore', 'Invalid waitMs', 'Unknown field'].map((error) =>
+    ...['Invalid pid', 'Invalid startedBefore', 'Invalid waitMs', 'Invalid dryRun', 'Unknown field'].map((error) =>
       json(400, JSON.stringify({ error })),
     ),
     json(404, '{"error":"Process not found"}'),

@@ -14,6 +14,11 @@ const UNKNOWN_FIELD = json(400, '{"error":"Unknown field"}')
 const NOT_FOUND = json(404, '{"error":"Process not found"}')
 const FAILED = json(500, '{"error":"Failed to kill process"}')
 const NO_STARTED_BEFORE = json(501, '{"error":"startedBefore is not supported here"}')
+const INVALID_DRY_RUN = json(400, '{"error":"Invalid dryRun"}')
+const INVALID_COMMAND = json(400, '{"error":"Invalid command"}')
+const INVALID_COMMENT = json(400, '{"error":"Invalid comment"}')
+const NO_DRY_RUN = json(501, '{"error":"dryRun is not supported here"}')
+const NO_COMMAND = json(501, '{"error":"command is not supported here"}')
 const NO_WAIT_MS = json(501, '{"error":"waitMs is not supported here"}')
 
 const TIME = '2026-11-24T08:00:00Z'
@@ -30,10 +35,13 @@ describe('each outcome has one answer', () => {
     ['sent', OK],
     ['exited', json(200, '{"ok":true,"exited":true}')],
     ['running', json(200, '{"ok":true,"exited":false}')],
+    ['would send', json(200, '{"ok":true,"dryRun":true}')],
     ['EPERM', json(403, '{"error":"Permission denied"}')],
     ['ESRCH', NOT_FOUND],
     ['no startedBefore', NO_STARTED_BEFORE],
     ['no waitMs', NO_WAIT_MS],
+    ['no dryRun', NO_DRY_RUN],
+    ['no command', NO_COMMAND],
     ['too many waits', json(503, '{"error":"Too many waits"}')],
   ])('%s', async (code, answer) => {
     const command = 'the name of the process stays inside'
@@ -42,6 +50,15 @@ describe('each outcome has one answer', () => {
     const later = createApp({ signaller: conditionalSignaller(async () => ({ code, command })) })
     expect(await read(post(later, { pid: 1234, waitMs: 0 }))).toEqual(answer)
   })
+})
+
+test('a dry run tells of the process what the signaller does', async () => {
+  const seen = { command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' }
+  for (const process of [seen, { command: 'node' }, undefined]) {
+    const signaller = conditionalSignaller(() => ({ code: 'would send', command: 'inside', process }))
+    const answer = json(200, JSON.stringify({ ok: true, dryRun: true, process }))
+    expect(await read(post(createApp({ signaller }), { pid: 1234, dryRun: true }))).toEqual(answer)
+  }
 })
 
 describe('what denotes a PID', () => {
@@ -91,6 +108,10 @@ describe('a field that is not known is refused, and no signal is sent', () => {
     '"started_before":"2000-01-01T00:00:00Z"',
     '"startedBefore ":"2000-01-01T00:00:00Z"',
     '"waitms":0',
+    '"dryrun":true',
+    '"dry_run":true',
+    '"comm":"node"',
+    '"Comment":""',
     '"signal":"SIGKILL"',
     '"force":true',
     '"PID":1',
@@ -397,6 +418,20 @@ describe('killAttempt, the context variable,', () => {
     ])
   })
 
+  test('has what a valid request says of itself, whatever comes of it', async () => {
+    const fields = '"dryRun":true,"comment":"why"'
+    const said = { pid: 42, dryRun: true, comment: 'why' }
+    const cause = new Error('kill EINVAL')
+    const failing = conditionalSignaller(() => Promise.reject(cause))
+    const denied = conditionalSignaller(() => ({ code: 'EPERM' }))
+    expect(await attemptsOf(denied, `{"pid":42,${fields}}`)).toEqual([{ ...said, outcome: { code: 'EPERM' } }])
+    expect(await attemptsOf(failing, `{"pid":42,${fields}}`)).toEqual([{ ...said, error: cause }])
+    expect(await attemptsOf(recordingSignaller(), `{"pid":42,${fields}}`, `{"pid":42,${fields},"x":1}`)).toEqual([
+      { ...said, outcome: { code: 'no dryRun' } },
+      { pid: 42, reason: 'field "x"' },
+    ])
+  })
+
   test('has the cause of a 500', async () => {
     const cause = new Error('kill EINVAL')
     const failing = recordingSignaller(() => Promise.reject(cause))
@@ -557,6 +592,10 @@ describe('conditions', () => {
     ['waitMs', '{"pid":"1234","waitMs":250}', { waitMs: 250 }],
     ['waitMs 0', '{"pid":1234,"waitMs":0}', { waitMs: 0 }],
     ['waitMs 60000', '{"pid":1234,"waitMs":6e4}', { waitMs: 60_000 }],
+    ['dryRun', '{"pid":1234,"dryRun":true}', { dryRun: true }],
+    ['command', '{"pid":1234,"command":"node"}', { command: 'node' }],
+    ['an empty command', '{"pid":1234,"command":""}', { command: '' }],
+    ['a comment beside one', '{"pid":1234,"comment":"\\u0000","command":"x"}', { command: 'x', comment: '\0' }],
     ['both', `{"waitMs":1,${time},"pid":1234}`, { startedBefore: new Date(TIME), waitMs: 1 }],
   ])('%s reaches the signaller, parsed', async (_name, body, conditions) => {
     const signaller = conditionalSignaller()
@@ -602,10 +641,42 @@ describe('conditions', () => {
     expect(signaller.pids).toEqual([])
   })
 
+  test('dryRun false, and a comment, ask for nothing: they reach every signaller', async () => {
+    for (const body of ['{"pid":1234,"dryRun":false}', '{"pid":1234,"comment":"x"}', '{"pid":1234,"comment":""}']) {
+      const signaller = recordingSignaller()
+      expect(await read(postRaw(createApp({ signaller }), body))).toEqual(OK)
+      expect(signaller.pids).toEqual([1234])
+    }
+  })
+
+  test.each([
+    ['{"pid":1234,"dryRun":true}', NO_DRY_RUN],
+    ['{"pid":1234,"dryRun":true,"command":"x"}', NO_DRY_RUN],
+    ['{"pid":1234,"command":"x","comment":"y"}', NO_COMMAND],
+    ['{"pid":1234,"command":""}', NO_COMMAND],
+  ])('%s is 501 and reaches no signaller that does not name it', async (body, answer) => {
+    const all = conditionalSignaller()
+    for (const supports of [undefined, [], ['startedBefore', 'waitMs']] as const) {
+      const signaller = { ...all, ...(supports && { supports }) }
+      const app = createApp({ signaller: supports ? signaller : { terminate: all.terminate } })
+      expect(await read(postRaw(app, body))).toEqual(answer)
+    }
+    expect(all).toMatchObject({ pids: [], calls: [] })
+  })
+
   const badTimes = ['null', '0', '1795507200000', 'true', '[]', '{}', '""', '"now"', '"2026-11-24"', `["${TIME}"]`]
   const badWaits = ['null', '-1', '0.5', '60001', '1e9', '1e400', '"0"', '"250"', 'true', '[]', '[0]', '{}', '""']
   test.each([
     ...badTimes.map((value) => [`{"pid":1234,"startedBefore":${value}}`, INVALID_STARTED_BEFORE] as const),
+    ...['null', '0', '1', '"true"', '""', '[]', '{}'].map(
+      (value) => [`{"pid":1234,"dryRun":${value}}`, INVALID_DRY_RUN] as const,
+    ),
+    ...['null', '0', 'true', '["node"]', '{}'].map(
+      (value) => [`{"pid":1234,"command":${value}}`, INVALID_COMMAND] as const,
+    ),
+    ...['null', '0', 'true', '["x"]', '{}', JSON.stringify('x'.repeat(201)), JSON.stringify('😀'.repeat(201))].map(
+      (value) => [`{"pid":1234,"comment":${value}}`, INVALID_COMMENT] as const,
+    ),
     ...badWaits.map((value) => [`{"pid":1234,"waitMs":${value}}`, INVALID_WAIT_MS] as const),
   ])('%s is malformed', async (body, answer) => {
     for (const signaller of [conditionalSignaller(), recordingSignaller()]) {
@@ -625,7 +696,12 @@ describe('conditions', () => {
     ['{"waitMs":-1,"startedBefore":"x","pid":1234}', INVALID_STARTED_BEFORE],
     ['{"waitMs":-1,"startedBefore":null,"pid":4294967296}', INVALID_STARTED_BEFORE],
     [`{"waitMs":-1,"startedBefore":"${TIME}","pid":1234}`, INVALID_WAIT_MS],
-  ])('of several wrong fields the first of pid, startedBefore, waitMs is named: %s', async (body, answer) => {
+    ['{"comment":0,"command":0,"dryRun":0,"waitMs":-1,"pid":1234}', INVALID_WAIT_MS],
+    ['{"x":1,"comment":0,"command":0,"dryRun":0,"pid":1234}', INVALID_DRY_RUN],
+    ['{"x":1,"comment":0,"command":0,"pid":1234,"dryRun":true}', INVALID_COMMAND],
+    ['{"x":1,"comment":0,"pid":1234,"dryRun":true}', INVALID_COMMENT],
+    ['{"x":1,"pid":1234,"dryRun":true}', UNKNOWN_FIELD],
+  ])('of several wrong fields the first in the order of the README is named: %s', async (body, answer) => {
     const signaller = conditionalSignaller()
     expect(await read(postRaw(createApp({ signaller }), body))).toEqual(answer)
     expect(signaller).toMatchObject({ pids: [], calls: [] })

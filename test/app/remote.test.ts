@@ -1,4 +1,5 @@
 import type { RequestListener } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
@@ -91,6 +92,94 @@ describe('a real peer', () => {
   })
 })
 
+describe('a dry run', () => {
+  const SEEN = { command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' }
+  const DRY = { pid: PID, dryRun: true }
+
+  test('of a real peer signals nothing and tells of the process; a kill of what was seen kills it', async () => {
+    await using peer = await startServer()
+    const { kill } = gateway({ url: peer.url })
+    using target = await startTarget("process.on('SIGTERM', () => { console.log('signalled'); process.exit() })")
+    await sleep(50)
+    const { status, text } = await kill({ pid: target.pid, dryRun: true, waitMs: 60_000, comment: 'a look' })
+    const { process: seen } = JSON.parse(text)
+    expect({ status, seen }).toMatchObject({ status: 200, seen: { command: expect.any(String) } })
+    expect(await peer.record(({ outcome }) => outcome === 'would send')).toMatchObject({
+      pid: target.pid,
+      dryRun: true,
+      comment: 'a look',
+    })
+    expect(await kill({ pid: target.pid, dryRun: true, command: 'other' })).toEqual(row(answers.ESRCH))
+    expect(await kill({ pid: peer.child.pid, dryRun: true })).toEqual(row(answers.EPERM))
+    expect(target.isAlive()).toBe(true)
+    const meant = { command: seen.command, startedBefore: seen.startedAt, waitMs: 10_000 }
+    expect(await kill({ pid: target.pid, ...meant })).toEqual(row(answers.exited))
+  })
+
+  test.each([
+    ['with the process', { ok: true, dryRun: true, process: SEEN }, SEEN],
+    ['with its name alone', { ok: true, dryRun: true, process: { command: '' } }, { command: '' }],
+    ['without it', { ok: true, dryRun: true }, undefined],
+    ['with more than is known here', { ok: true, dryRun: true, process: { ...SEEN, ppid: 1 } }, SEEN],
+  ])('comes out as the peer answers it, %s, and is not said to have gone out', async (_, body, process) => {
+    const onSignal = vi.fn()
+    const fetch = answering(200, JSON.stringify(body))
+    const outcome = await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, {
+      dryRun: true,
+      stopWaiting: [],
+      onSignal,
+    })
+    expect(outcome).toEqual({ code: 'would send', command: process?.command, process })
+    expect(onSignal).not.toHaveBeenCalled()
+    expect(JSON.parse(String(fetch.mock.calls[0]?.[1].body))).toEqual(DRY)
+  })
+
+  test.each(['EPERM', 'ESRCH', 'no dryRun', 'no command', 'too many waits'] as const)(
+    '%s comes out unchanged',
+    async (code) => {
+      const { status, text } = row(answers[code])
+      const { kill } = gateway({ url: 'http://peer', fetch: answering(status, text) })
+      expect(await kill({ ...DRY, waitMs: 5 })).toEqual({ status, text })
+    },
+  )
+
+  test.each([
+    // Of a peer that killed: 1.0 did not look at what it did not know.
+    row(answers.sent),
+    row(answers.exited),
+    row(answers.running),
+    // Of a peer that does not know the field.
+    row(answers['unknown field']),
+    { status: 200, text: '{"ok":true,"dryRun":false}' },
+    { status: 200, text: '{"dryRun":true,"ok":true}' },
+    { status: 200, text: '{"ok":true,"dryRun":true,"process":null}' },
+    { status: 200, text: '{"ok":true,"dryRun":true,"process":{"command":1}}' },
+    { status: 200, text: '{"ok":true,"dryRun":true,"process":{"command":"node","uid":"0"}}' },
+    { status: 200, text: '{"ok":true,"dryRun":true,"process":{"command":"node","startedAt":"<b>"}}' },
+    { status: 201, text: '{"ok":true,"dryRun":true}' },
+    { status: 404, text: '{"ok":true,"dryRun":true,"process":{"command":"node"}}' },
+    { status: 200, text: '<html>Welcome!</html>' },
+  ])('answered with $status $text is a 500', async ({ status, text }) => {
+    const { kill, causes } = gateway({ url: 'http://peer', fetch: answering(status, text) })
+    expect(await kill(DRY)).toEqual(FAILED)
+    expect(String(causes)).toBe(`Error: http://peer/api/connections/kill answered ${status} ${text}`)
+  })
+
+  test('that is half an answer is a 500', async () => {
+    const { kill, causes } = gateway({ url: 'http://peer', fetch: answering(200, '{"ok":true,"dryRun":true,"proc') })
+    expect(await kill(DRY)).toEqual(FAILED)
+    expect(causes).toHaveLength(1)
+  })
+
+  test.each([
+    row(answers['would send']),
+    { status: 200, text: JSON.stringify({ ok: true, dryRun: true, process: SEEN }) },
+  ])('is not what a kill is answered with: $text', async ({ status, text }) => {
+    for (const body of [{ pid: PID }, { pid: PID, waitMs: 5 }, { pid: PID, dryRun: false }])
+      expect(await gateway({ url: 'http://peer', fetch: answering(status, text) }).kill(body)).toEqual(FAILED)
+  })
+})
+
 describe('the answer of a peer', () => {
   test.each(['sent', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const)(
     '%s comes out unchanged',
@@ -114,7 +203,10 @@ describe('the answer of a peer', () => {
 
   test.each([
     ...(
-      ['bad pid', 'bad startedBefore', 'bad waitMs', 'unknown field', 'bad method', 'too large', 'failed'] as const
+      [
+        ...['bad pid', 'bad startedBefore', 'bad waitMs', 'bad dryRun', 'bad command', 'bad comment'],
+        ...['unknown field', 'bad method', 'too large', 'failed'],
+      ] as const
     ).map((code) => row(answers[code])),
     ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(serverAnswers[code])),
     row(answers.exited),
@@ -166,7 +258,7 @@ describe('the request to a peer', () => {
     expect(fetch.mock.calls.map(([called]) => called)).toEqual([expected])
   })
 
-  test('carries the token, the PID as a number, and the conditions', async () => {
+  test('carries the token, the PID as a number, the conditions and the comment', async () => {
     const requests: Request[] = []
     const fetch = async (url: string, init: RequestInit) => {
       requests.push(new Request(url, init))
@@ -174,11 +266,12 @@ describe('the request to a peer', () => {
     }
     const startedBefore = new Date('2026-11-24T09:00:00.123+01:00')
     const signaller = remoteSignaller({ url: 'http://peer', token: TOKEN, fetch })
-    await signaller.terminate(PID, { ...DELIVERY, startedBefore, waitMs: 0 })
+    const conditions = { startedBefore, waitMs: 0, command: 'node', comment: 'ticket \u2028 4711' }
+    await signaller.terminate(PID, { ...DELIVERY, ...conditions })
     const [request] = requests
     expect(request?.headers.get('authorization')).toBe(`Bearer ${TOKEN}`)
     expect(request?.headers.get('content-type')).toBe('application/json')
-    expect(await request?.json()).toEqual({ pid: PID, startedBefore: '2026-11-24T08:00:00.123Z', waitMs: 0 })
+    expect(await request?.json()).toEqual({ pid: PID, ...conditions, startedBefore: '2026-11-24T08:00:00.123Z' })
   })
 
   test.each([

@@ -8,6 +8,7 @@ import {
   type Delivery,
   type KillAttempt,
   type Outcome,
+  type ProcessSeen,
   type Signaller,
 } from '../../src/index.ts'
 import { conditionalSignaller, recordingSignaller } from '../support/recording-signaller.ts'
@@ -36,8 +37,15 @@ type Malformed =
   | Failure<'Invalid pid'>
   | Failure<'Invalid startedBefore'>
   | Failure<'Invalid waitMs'>
+  | Failure<'Invalid dryRun'>
+  | Failure<'Invalid command'>
+  | Failure<'Invalid comment'>
   | Failure<'Unknown field'>
-type Unsupported = Failure<'startedBefore is not supported here'> | Failure<'waitMs is not supported here'>
+type Unsupported =
+  | Failure<'startedBefore is not supported here'>
+  | Failure<'waitMs is not supported here'>
+  | Failure<'dryRun is not supported here'>
+  | Failure<'command is not supported here'>
 type Statuses = 200 | 400 | 403 | 404 | 413 | 500 | 501 | 503
 
 describe('the typed client', () => {
@@ -47,12 +55,15 @@ describe('the typed client', () => {
     expectTypeOf<Based['$post']>().toEqualTypeOf<Alone['$post']>()
   })
 
-  test('takes the three fields', () => {
+  test('takes the fields', () => {
     type Input = InferRequestType<Alone['$post']>['json']
     expectTypeOf<Input>().toEqualTypeOf<{
       pid: number | string
       startedBefore?: string | undefined
       waitMs?: number | undefined
+      dryRun?: boolean | undefined
+      command?: string | undefined
+      comment?: string | undefined
     }>()
     expectTypeOf<{ pid: boolean }>().not.toExtend<Input>()
     expectTypeOf<{ pid: null }>().not.toExtend<Input>()
@@ -71,6 +82,8 @@ describe('the typed client', () => {
     expectTypeOf<Response>().toExtend<ClientResponse<unknown, number, 'json'>>()
     expectTypeOf<Body<200>['ok']>().toEqualTypeOf<true>()
     expectTypeOf<Body<200>['exited']>().toEqualTypeOf<boolean | undefined>()
+    expectTypeOf<Body<200>['dryRun']>().toEqualTypeOf<true | undefined>()
+    expectTypeOf<Body<200>['process']>().toEqualTypeOf<ProcessSeen | undefined>()
     expectTypeOf<Body<400>>().toEqualTypeOf<Malformed>()
     expectTypeOf<Body<403>>().toEqualTypeOf<Failure<'Permission denied'>>()
     expectTypeOf<Body<404>>().toEqualTypeOf<Failure<'Process not found'>>()
@@ -128,7 +141,17 @@ describe('a signaller', () => {
     expectTypeOf<{ terminate: () => undefined }>().not.toExtend<Signaller>()
     expectTypeOf<{ terminate: (pid: string) => Outcome }>().not.toExtend<Signaller>()
     expectTypeOf<Outcome['code']>().toEqualTypeOf<
-      'sent' | 'exited' | 'running' | 'ESRCH' | 'EPERM' | 'too many waits' | 'no startedBefore' | 'no waitMs'
+      | 'sent'
+      | 'exited'
+      | 'running'
+      | 'would send'
+      | 'ESRCH'
+      | 'EPERM'
+      | 'too many waits'
+      | 'no startedBefore'
+      | 'no waitMs'
+      | 'no dryRun'
+      | 'no command'
     >()
   })
 })

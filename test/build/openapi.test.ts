@@ -26,8 +26,8 @@ describe('the documented responses', () => {
 
   test('have nothing else', () => {
     const documented = Object.entries(document.paths[KILL].post.responses).flatMap(([status, { content }]) =>
-      Object.values(content['application/json'].schema.properties).flatMap((values) =>
-        ('enum' in values ? values.enum : [values.const]).map((value) => `${status} ${value}`),
+      Object.entries(content['application/json'].schema.properties).flatMap(([name, values]) =>
+        name === 'process' ? [] : [values['enum'] ?? values['const']].flat().map((value) => `${status} ${value}`),
       ),
     )
     const given = Object.values(table).flatMap(({ status, body }) =>
@@ -40,6 +40,11 @@ describe('the documented responses', () => {
     [200, json, '{"ok":false}'],
     [200, json, '{"ok":true,"pid":1}'],
     [200, json, '{}'],
+    [200, json, '{"ok":true,"dryRun":false}'],
+    [200, json, '{"ok":true,"dryRun":true,"process":{}}'],
+    [200, json, '{"ok":true,"dryRun":true,"process":{"command":"node","startedAt":"yesterday"}}'],
+    [200, json, '{"ok":true,"dryRun":true,"process":{"command":"node","uid":-1}}'],
+    [200, json, '{"ok":true,"dryRun":true,"process":{"command":"node","ppid":1}}'],
     [200, { 'content-type': 'text/plain' }, '{"ok":true}'],
     [200, { ...json, 'x-request-id': '1' }, '{"ok":true}'],
     [201, json, '{"ok":true}'],
@@ -80,9 +85,18 @@ describe('the standalone server', () => {
     sent: () => send({ pid: 1234 }),
     exited: told('exited'),
     running: told('running'),
+    'would send': () =>
+      postRaw(
+        serverThat(() => ({ code: 'would send' })),
+        '{"pid":1234,"dryRun":true}',
+        honest,
+      ),
     'bad pid': () => send({}),
     'bad startedBefore': () => send({ pid: 1234, startedBefore: null }),
     'bad waitMs': () => send({ pid: 1234, waitMs: null }),
+    'bad dryRun': () => send({ pid: 1234, dryRun: null }),
+    'bad command': () => send({ pid: 1234, command: null }),
+    'bad comment': () => send({ pid: 1234, comment: 'x'.repeat(201) }),
     EPERM: told('EPERM'),
     ESRCH: told('ESRCH'),
     'bad method': () => get(KILL),
@@ -97,6 +111,8 @@ describe('the standalone server', () => {
       ),
     'no startedBefore': told('no startedBefore'),
     'no waitMs': told('no waitMs'),
+    'no dryRun': told('no dryRun'),
+    'no command': told('no command'),
     'unknown field': () => send({ pid: 1234, startedbefore: '2026-11-24T08:00:00Z' }),
     'too many waits': told('too many waits'),
     unauthorized: () => send({ pid: 1234 }, { authorization: '' }),
@@ -112,6 +128,20 @@ describe('the standalone server', () => {
     const { examples } = document.paths[KILL].post.responses[response.status]?.content['application/json'] ?? {}
     expect(JSON.parse(text)).toEqual(examples?.[name.replaceAll(' ', '-')]?.value)
     expect(response.headers.has('x-request-id')).toBe(true)
+  })
+
+  test('answers a dry run that tells of the process as documented', async () => {
+    for (const process of [
+      { command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' },
+      { command: '', uid: 4_294_967_294, startedAt: undefined },
+      { command: '\ufffd', uid: undefined, startedAt: new Date().toISOString() },
+    ]) {
+      const server = serverThat(() => ({ code: 'would send', process }))
+      const response = await postRaw(server, '{"pid":1234,"dryRun":true}', honest)
+      const text = await response.text()
+      expect(text).toBe(JSON.stringify({ ok: true, dryRun: true, process }))
+      assertDocumented(response.status, response.headers, text)
+    }
   })
 
   test.each([
@@ -160,13 +190,28 @@ describe('the documented request', () => {
     fc.jsonValue(),
   )
   const waitMs = fc.oneof(fc.integer({ min: -2, max: 60_002 }), fc.constantFrom(0, 60_000, 60_001, 0.5), fc.jsonValue())
+  const dryRun = fc.oneof(fc.boolean(), fc.jsonValue())
+  const command = fc.oneof(fc.string(), fc.jsonValue())
+  const character = fc.constantFrom('x', '\n', '\0', 'é', '😀', '\ud800')
+  const comment = fc.oneof(
+    fc.string({ unit: character, minLength: 197, maxLength: 203 }),
+    fc.string({ unit: character, maxLength: 5 }),
+    fc.jsonValue(),
+  )
   const body = fc.oneof(
+    {
+      weight: 2,
+      arbitrary: fc.record({ pid: fc.constant(1234), dryRun, command, comment }, { requiredKeys: ['pid'] }),
+    },
     { weight: 8, arbitrary: fc.record({ pid }) },
     { weight: 4, arbitrary: fc.record({ pid: fc.constant(1234), startedBefore: time }) },
     { weight: 2, arbitrary: fc.record({ pid: fc.constant(1234), waitMs }) },
     {
       weight: 2,
-      arbitrary: fc.record({ pid, startedBefore: time, waitMs, more: fc.jsonValue() }, { requiredKeys: [] }),
+      arbitrary: fc.record(
+        { pid, startedBefore: time, waitMs, dryRun, command, comment, more: fc.jsonValue() },
+        { requiredKeys: [] },
+      ),
     },
     { weight: 1, arbitrary: fc.jsonValue() },
   )

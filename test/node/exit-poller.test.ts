@@ -74,7 +74,7 @@ describe('waiting for the exit', () => {
     ])
     const pid = Number(parent.said)
     expect(await terminate(pid, 5000)).toMatchObject({ code: 'exited' })
-    expect(readStat(pid)).toMatchObject({ refusal: { code: 'ESRCH', reason: 'zombie' } })
+    expect(readStat(pid)).toMatchObject({ noSignal: { code: 'ESRCH', reason: 'zombie' } })
   })
 
   test('of one whose first thread alone has exited goes on', async ({ skip }) => {
@@ -99,7 +99,7 @@ describe('waiting for the exit', () => {
       undefined,
       undefined,
       { startTicks: 1 },
-      { refusal: { code: 'ESRCH' } },
+      { noSignal: { code: 'ESRCH' } },
     ]
     const poller = exitPoller(
       () => stats.shift(),
@@ -240,7 +240,7 @@ describe('the timer', () => {
   const readStat = (pid: number): Stat => {
     read.push(pid)
     readingMs += readMs
-    return exited.has(pid) ? { refusal: { code: 'ESRCH' } } : { startTicks: 1 }
+    return exited.has(pid) ? { noSignal: { code: 'ESRCH' } } : { startTicks: 1 }
   }
 
   beforeEach(() => {

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { CONDITIONS } from '../../src/app/signaller.ts'
 import { type Namespace, noNamespaces, startNamespace } from '../support/namespace.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
@@ -11,7 +12,7 @@ const WARNING = /^Cannot read this system's own \/proc: /
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 const MAY_KILL = [...NOBODY, '--inh-caps=+kill', '--ambient-caps=+kill']
 const THREADED = `${process.execPath} -e "setInterval(() => {}, 1e6)"`
-const EVERYTHING = ['startedBefore', 'waitMs']
+const EVERYTHING = [...CONDITIONS]
 
 const future = () => new Date(Date.now() + 60_000)
 
@@ -97,7 +98,7 @@ describe('a signaller with mounts of its own', () => {
       await using inside = await startNamespace(options)
       inside.run(prepare)
       using own = await startIn(inside)
-      expect(own.supports).toEqual(['waitMs'])
+      expect(own.supports).toEqual(['waitMs', 'dryRun'])
       expect(own.warning).toMatch(WARNING)
       using target = await inside.start()
       expect(await own.terminate(target.pid, { startedBefore: future() })).toEqual({ code: 'no startedBefore' })
@@ -133,7 +134,7 @@ describe('a signaller with mounts of its own', () => {
     writeFileSync(fake, '12.34 5.67\n')
     inside.run(mount(fake))
     using own = await startIn(inside)
-    expect(own.supports).toEqual(['waitMs'])
+    expect(own.supports).toEqual(['waitMs', 'dryRun', 'command'])
     using target = await inside.start()
     expect(await own.terminate(target.pid, { startedBefore: future() })).toMatchObject({ code: 'no startedBefore' })
     expect(target.isAlive()).toBe(true)
@@ -189,7 +190,7 @@ describe('a signaller as a process', () => {
       permission,
       `--allow-fs-read=${signaller.folder}/*`,
     ])
-    expect(own.supports).toEqual(['waitMs'])
+    expect(own.supports).toEqual(['waitMs', 'dryRun'])
     expect(own.warning).toMatch(WARNING)
     using target = startSleeper()
     expect(await own.terminate(target.pid, { waitMs: 20_000 })).toEqual({ code: 'exited' })

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, symlinkSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import type { Delivery, Outcome, Signaller } from '../../src/app/signaller.ts'
+import { CONDITIONS, type Delivery, type Outcome, type Signaller } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
 import { statReader } from '../../src/node/stat.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
@@ -49,7 +49,7 @@ const expectRefused = async (
   run: <Result>(call: () => Result) => Result = (call) => call(),
 ) => {
   const sigterms = disarmKill()
-  for (const conditions of [{}, { startedBefore: future() }, { waitMs: 60_000 }]) {
+  for (const conditions of [{}, { startedBefore: future() }, { waitMs: 60_000 }, { dryRun: true } as const]) {
     const onSignal = vi.fn()
     expect(await run(() => terminate(pid, { ...conditions, onSignal }))).toEqual(outcome)
     expect(onSignal).not.toHaveBeenCalled()
@@ -335,8 +335,8 @@ describe('the stat on Linux', () => {
 describe('startedBefore', () => {
   beforeEach(needsLinux)
 
-  test('is supported here, as waitMs is', () => {
-    expect(nodeSignaller().supports).toEqual(['startedBefore', 'waitMs'])
+  test('is supported here, as all conditions are', () => {
+    expect(nodeSignaller().supports).toEqual(CONDITIONS)
   })
 
   test('is met by a process that started before', async () => {
@@ -383,7 +383,7 @@ describe('startedBefore', () => {
     const ownStart = Number(statField(process.pid, 22)) / 100
     using _ = await fakeFiles({ '/proc/uptime': { text: `${ownStart + process.uptime() - 1} 0.00\n` } })
     const { supports, terminate } = nodeSignaller()
-    expect(supports).toEqual(['waitMs'])
+    expect(supports).toEqual(['waitMs', 'dryRun', 'command'])
     const kill = vi.spyOn(process, 'kill')
     const command = nameOf(target.pid)
     for (const waitMs of [undefined, 0])
@@ -433,7 +433,7 @@ describe.each(HIDDEN_BY)('where a process may be hidden, with %s of a /proc %s',
     using target = startSleeper()
     using _ = await hide(target.pid)
     const { supports, terminate } = nodeSignaller()
-    expect(supports).toEqual(['startedBefore', 'waitMs'])
+    expect(supports).toEqual(CONDITIONS)
     const sigterms = disarmKill()
     for (const waitMs of [undefined, 0])
       expect(terminate(target.pid, { startedBefore: future(), waitMs })).toEqual({ code: 'no startedBefore' })
@@ -502,7 +502,7 @@ describe('where /proc hides nothing', () => {
 const expectNoProc = async (protect: readonly number[] = []) => {
   const signaller = nodeSignaller({ protect })
   const { supports, terminate } = signaller
-  expect(supports).toEqual(['waitMs'])
+  expect(supports).toEqual(['waitMs', 'dryRun'])
   for (const pid of [1, process.pid, ...protect])
     await expectRefused(pid, { code: 'EPERM', reason: 'protected' }, signaller)
   using first = startSleeper()
@@ -556,7 +556,7 @@ describe('on other systems', () => {
   test('android: as on Linux', (context) => {
     needsLinux(context)
     using _ = pretendPlatform('android')
-    expect(nodeSignaller().supports).toEqual(['startedBefore', 'waitMs'])
+    expect(nodeSignaller().supports).toEqual(CONDITIONS)
   })
 
   test("darwin: a process that becomes another user's while its exit is awaited runs", async () => {

@@ -49,6 +49,8 @@ describe('each setting', () => {
       ['https://a.example', 'http://b.example:81'],
     ],
     ['protect', '1, 22 ,2147483647', 'protect', [1, 22, 2_147_483_647]],
+    ['protect', 'sshd, 0042 ,7z,Web Content,(sd-pam),é', 'protect', ['sshd', 42, '7z', 'Web Content', '(sd-pam)', 'é']],
+    ['only-uid', '0,1000 , 4294967294', 'onlyUid', [0, 1000, 4_294_967_294]],
   ]
 
   test.each(cases)('--%s takes %j, and so does its variable, over which it wins', (option, given, setting, value) => {
@@ -108,7 +110,11 @@ describe('a value that is wrong', () => {
     ['allow-host', ['[::1', '::1]', 'x[::1]', '[::1]x', '[]', '[a.example]']],
     ['allow-origin', ['', '*', 'null', 'a.example', 'https://a.example/', 'https://a.example/x', 'https://A.example']],
     ['allow-origin', ['https://', 'https://a.example:443', 'ftp://a.example', 'file:///', 'https://a.example\0']],
-    ['protect', ['', '0', '-5', '5,', '5.5', 'init', '2147483648', '5\0']],
+    [
+      'protect',
+      ['', '0', '-5', '5,', '5.5', '2147483648', '9'.repeat(400), '5\0', 'init\0', ' ', ' sshd', 'sshd ', '٥'],
+    ],
+    ['only-uid', ['', '-1', '1000,', '1.5', 'www-data', '0x0', '4294967295', '*', '1000\0']],
     ['quiet', ['', '0', 'true', '11', ' 1', 'yes']],
   ]
   const each = wrong.flatMap(([option, values]) => values.map((value) => [option, value] as const))
@@ -121,7 +127,7 @@ describe('a value that is wrong', () => {
   })
 
   test('is refused in any place of a list', () => {
-    expect(messageOf(['--protect', '5', '--protect', 'x'])).toContain('["5","x"]')
+    expect(messageOf(['--protect', '5', '--protect', 'x,-5'])).toContain('["5","x,-5"]')
   })
 
   test.each(['host', 'port', 'socket', 'token-file'])('is a second one for --%s', (option) => {

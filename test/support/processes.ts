@@ -70,3 +70,12 @@ export const startWithoutLeader = async () => {
   await untilState(pid, 'Z')
   return { pid, ...started }
 }
+
+const startPerl = async (script: string, ...args: readonly string[]) =>
+  targetOf((await startCommand(['perl', '-e', `$| = 1; ${script}; print "up"; sleep 600`, ...args])).child)
+
+/** Starts a process that takes a name of its own choice (prctl(2), PR_SET_NAME). */
+export const startNamed = (name: string) => startPerl('$0 = shift', name)
+
+/** Starts a process with a real and an effective user id of its own, which only root can. */
+export const startAs = (real: number, effective: number) => startPerl('($<, $>) = @ARGV', `${real}`, `${effective}`)

@@ -3,7 +3,7 @@ import { chmodSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import type { Outcome } from '../../src/app/signaller.ts'
+import type { Delivery, Outcome } from '../../src/app/signaller.ts'
 import { emptyFolder } from './folder.ts'
 
 /** What the process says first, and then does for each line: it ends when nobody writes to it any more. */
@@ -13,13 +13,13 @@ import { createInterface } from 'node:readline'
 import { nodeSignaller } from './node-signaller.ts'
 import { procWarning } from './proc.ts'
 
-const protect = JSON.parse(process.argv[2])
-const { supports, terminate } = nodeSignaller({ protect })
+const options = JSON.parse(process.argv[2])
+const { supports, terminate } = nodeSignaller(options)
 const say = (value) => console.log(JSON.stringify(value))
-say({ pid: process.pid, supports, warning: procWarning(protect) })
+say({ pid: process.pid, supports, warning: procWarning(options.protect) })
 createInterface({ input: process.stdin }).on('line', async (line) => {
-  const { pid, startedBefore, waitMs } = JSON.parse(line)
-  const delivery = { waitMs, startedBefore: startedBefore && new Date(startedBefore) }
+  const { pid, startedBefore, ...others } = JSON.parse(line)
+  const delivery = { ...others, startedBefore: startedBefore && new Date(startedBefore) }
   try {
     say(await terminate(pid, delivery))
   } catch (error) {
@@ -33,7 +33,7 @@ export interface SignallerProcess extends Disposable {
   pid: number
   supports: string[]
   warning?: string
-  terminate: (pid: number, conditions?: { startedBefore?: Date; waitMs?: number }) => Promise<Outcome>
+  terminate: (pid: number, conditions?: Omit<Partial<Delivery>, 'stopWaiting' | 'onSignal'>) => Promise<Outcome>
   isAlive: () => boolean
 }
 
@@ -45,8 +45,12 @@ export const buildSignaller = async () => {
   const resolveDir = fileURLToPath(new URL('../../src/node', import.meta.url))
   await build({ stdin: { contents: PROGRAM, resolveDir }, bundle: true, platform: 'node', outfile: path })
   /** Runs it as a process, by the command given before the file. */
-  const start = async (command: readonly string[], protect: readonly number[] = []): Promise<SignallerProcess> => {
-    const [file = '', ...args] = [...command, path, JSON.stringify(protect)]
+  const start = async (
+    command: readonly string[],
+    protect: readonly (number | string)[] = [],
+    onlyUids?: readonly number[],
+  ): Promise<SignallerProcess> => {
+    const [file = '', ...args] = [...command, path, JSON.stringify({ protect, onlyUids })]
     const child = spawn(file, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
     const said = async () => {
