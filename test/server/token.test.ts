@@ -57,7 +57,7 @@ describe('requireToken', () => {
     const hashed = behind(requireToken(TOKEN, { hashFunction }))
     expect(await hashed({ authorization: `Bearer ${TOKEN}` })).toMatchObject(PASSED)
     expect(await hashed({ authorization: `Bearer ${TOKEN}x` })).toMatchObject({ status: 401 })
-    expect(hashFunction).toHaveBeenLastCalledWith(expect.stringMatching(new RegExp(`.{36}${TOKEN}x$`)))
+    expect(hashFunction).toHaveBeenLastCalledWith(`${TOKEN}x`)
   })
 
   test.each(['a'.repeat(16), 'AZaz09-._~+/AZaz09', 'dG9rZW4gaW4gYmFzZTY0=='])('takes %s for a token', async (token) => {
@@ -113,7 +113,7 @@ describe('requireToken with names', () => {
     expect(await callerOf(TOKEN, app)).toBe('somebody')
   })
 
-  test('hashes what came once, however many tokens there are, and never unsalted', async () => {
+  test('hashes what came once, however many tokens there are', async () => {
     const hashFunction = vi.fn((text: string) => createHash('sha256').update(text).digest('hex'))
     const many = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`name${i}`, `${TOKEN}-${i}`]))
     const app = new Hono()
@@ -124,7 +124,6 @@ describe('requireToken with names', () => {
     expect(await callerOf(`${TOKEN}-999`, app)).toBe('name999')
     expect(await callerOf(`${TOKEN}-1000`, app)).toBe(401)
     expect(hashFunction).toHaveBeenCalledTimes(2)
-    expect(hashFunction).not.toHaveBeenCalledWith(`${TOKEN}-1000`)
   })
 
   test.each([() => '', () => null, async () => null])(

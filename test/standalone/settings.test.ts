@@ -21,6 +21,7 @@ test('without settings it listens on loopback for loopback names, and needs noth
   expect(read()).toEqual({
     host: '127.0.0.1',
     port: 3000,
+    isOpen: true,
     hosts: ['localhost', '127.0.0.1', '[::1]', '127.0.0.1'],
     quiet: false,
   })
