@@ -1,6 +1,7 @@
 // Makes build/dist/: the single file psys-kill.cjs with its source map, openapi.json, and lib/, which people import.
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { build } from 'esbuild'
 
 process.chdir(new URL('..', import.meta.url).pathname)
@@ -37,20 +38,17 @@ const { metafile } = await build({
   metafile: true,
   plugins: [
     {
-      // The routers of `hono` itself are made for hundreds of routes, and take 6 kB.
-      name: 'the small router of Hono',
-      setup: ({ onResolve, resolve }) =>
-        onResolve({ filter: /^hono$/ }, ({ resolveDir, kind }) => resolve('hono/tiny', { resolveDir, kind })),
+      name: 'small-hono.mjs for hono',
+      setup: ({ onResolve }) => onResolve({ filter: /^hono$/ }, () => ({ path: resolve('build/small-hono.mjs') })),
     },
     {
-      // Nothing here speaks WebSocket, but this call might do anything, for all that a bundler knows: 2 kB.
+      // Nothing here speaks WebSocket, but for all that a bundler knows these might do anything: 2 kB.
       name: 'no WebSockets',
       setup: ({ onLoad }) =>
         onLoad({ filter: /@hono\/node-server\/dist\/index\.mjs$/ }, ({ path }) => ({
-          contents: readFileSync(path, 'utf8').replace(
-            '= defineWebSocketHelper(',
-            '= /* @__PURE__ */ defineWebSocketHelper(',
-          ),
+          contents: readFileSync(path, 'utf8')
+            .replace('= defineWebSocketHelper(', '= /* @__PURE__ */ defineWebSocketHelper(')
+            .replaceAll(/= globalThis\.(Close|Error)Event \?\? class/g, '= class'),
         })),
     },
     {

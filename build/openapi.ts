@@ -49,6 +49,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   'too many waits': 'Try again later, or without waitMs',
   unauthorized: 'No token, or another one (standalone server)',
   host: 'The request came by a Host that is not answered (standalone server)',
+  proxy: 'The request came through a proxy, and no token is asked for (standalone server)',
   origin: 'A web page of another origin sent the request (standalone server)',
   path: 'Nothing is served at this path: the base URL is wrong (standalone server)',
   up: 'The server runs',
@@ -187,7 +188,7 @@ const responsesOf = (
 
 /** The OpenAPI 3.1 document, made from the schema that validates and the table of answers. */
 export const openapi = (version: string) => {
-  const { host, origin } = serverAnswers
+  const { host, proxy, origin } = serverAnswers
   return {
     openapi: '3.1.0',
     info: {
@@ -240,6 +241,7 @@ export const openapi = (version: string) => {
             [
               ['up', { status: 200, body: { ok: true } }],
               ['host', host],
+              ['proxy', proxy],
               ['origin', origin],
             ],
             {},

@@ -49,6 +49,7 @@ export const answers = {
 export const serverAnswers = {
   unauthorized: answer(401, { error: 'Unauthorized' }, { 'WWW-Authenticate': 'Bearer' }),
   host: answer(403, { error: 'Host not allowed' }),
+  proxy: answer(403, { error: 'Proxy not allowed' }),
   origin: answer(403, { error: 'Origin not allowed' }),
   path: answer(404, { error: 'Not Found' }),
 }

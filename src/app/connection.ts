@@ -1,8 +1,9 @@
 import type { Context } from 'hono'
 
 /** What @hono/node-server hands to the app beside the request; other runtimes have none of it. */
-interface NodeBindings {
+export interface NodeBindings {
   incoming?: {
+    rawHeaders?: readonly string[]
     httpVersionMajor?: number
     socket?: { destroyed: boolean; once(event: 'close', listener: () => void): unknown }
   }

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { _isoDateTime } from 'zod/v4/core'
 import type { Field } from './signaller.ts'
 
 /**
@@ -16,7 +17,8 @@ export const killRequest = z.strictObject({
   /** ISO 8601 with an offset. Finer than a millisecond is cut off, towards the earlier time, which is the safe side. */
   startedBefore: z.optional(
     z.pipe(
-      z.iso.datetime({ offset: true }),
+      // (z.iso.datetime would bring the other forms of ISO 8601 along, and 1 kB.)
+      _isoDateTime(z.ZodMiniISODateTime, { offset: true }),
       // By hand, as V8 takes .0000999 of a second for 999 ms.
       z.transform((time: string) => new Date(time.replace(/(\.\d{3})\d+/, '$1'))),
     ),

@@ -1,4 +1,3 @@
-import cluster from 'node:cluster'
 import { statSync } from 'node:fs'
 import process from 'node:process'
 import { onLinux } from './proc.ts'
@@ -7,8 +6,9 @@ import { asKept, type Stat } from './stat.ts'
 /** What nodeSignaller takes: what may be killed. */
 export interface NodeSignallerOptions {
   /**
-   * Processes that are never signalled, beside PID 1, this one and, in a worker of node:cluster, its parent. Digits are
-   * a PID; all else is a name, of which the kernel keeps 15 bytes, and any process may take one. Default: none.
+   * Processes that are never signalled, beside PID 1, this one and a parent that it has an IPC channel with (node:cluster,
+   * PM2). Digits are a PID; all else is a name, of which the kernel keeps 15 bytes, and any process may take one.
+   * Default: none.
    */
   protect?: readonly (number | string)[] | undefined
   /** User ids: only processes whose real and effective ones are both among them are signalled. Default: any. */
@@ -31,8 +31,8 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
     throw new Error(
       "This system's own /proc cannot be read. Without it no names can be protected and no user ids told: protect PIDs alone, allow all users (--protect, --only-uid), or make /proc readable.",
     )
-  // Its siblings are not: under PM2 all apps have one parent.
-  const parent = cluster.isWorker ? [process.ppid] : []
+  // The one it is a worker of, by node:cluster, say. Its siblings are not: under PM2 all apps have one parent.
+  const parent = process.connected ? [process.ppid] : []
   const pids = new Set([1, process.pid, ...parent, ...protect.filter(isPid).map(Number)])
   const refuseUnseen = (protect.length > 0 || onlyUids !== undefined) && onLinux()
 

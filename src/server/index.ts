@@ -1,5 +1,6 @@
 export { type AccessLogOptions, accessLog } from './access-log.ts'
 export { allowHosts } from './hosts.ts'
 export { allowOrigins } from './origins.ts'
+export { allowProxy } from './proxies.ts'
 export { createServerApp, type ServerOptions } from './server-app.ts'
 export { requireToken, type TokenOptions, type Tokens } from './token.ts'

@@ -5,6 +5,7 @@ import { refuse } from '../app/attempt.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { allowHosts } from './hosts.ts'
 import { allowOrigins } from './origins.ts'
+import { allowProxy as allowProxies } from './proxies.ts'
 import { requireToken, type TokenOptions, type Tokens } from './token.ts'
 
 /** What createServerApp takes. */
@@ -13,6 +14,8 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
   log: AccessLogOptions
   /** The values of Host that are answered: in lower case, without a port, IPv6 in brackets. Default: any. */
   hosts?: readonly string[] | undefined
+  /** Whether requests may come through a proxy, which then has to ask who is there. Default: if there is a token. */
+  allowProxy?: boolean | undefined
   /** Origins, besides the server's own, whose pages may call. Default: none. */
   origins?: readonly string[] | undefined
   /** The app to build on, whose own middleware comes first. Default: a new one. */
@@ -37,7 +40,7 @@ const recordedApp = (log: AccessLogOptions, base = new Hono()) => {
 }
 
 /**
- * The app with all that a server of its own needs: the checks of Host, origin and token, in this order and before the
+ * The app with all that a server of its own needs: the checks of Host, proxy, origin and token, in this order and before the
  * body is read, the record, and `GET /healthz`.
  *
  * @throws {TypeError} for a token that no request could match.
@@ -51,14 +54,16 @@ export const createServerApp = ({
   log,
   hosts,
   origins,
-  guards = [],
   token,
+  allowProxy = token !== undefined,
+  guards = [],
   hashFunction,
   base,
   ...app
 }: ServerOptions) => {
   const server = recordedApp(log, base)
   if (hosts) server.use(allowHosts(hosts))
+  server.use(allowProxies(allowProxy))
   server.use(allowOrigins(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   for (const guard of guards) server.use(KILL_PATH, guard)

@@ -23,10 +23,15 @@ const list = <Item extends z.ZodMiniType<unknown, string | number>>(item: Item, 
 
 /** An option without a value. */
 const flag = (use: string) => {
-  const given = z.transform((value: unknown) => value === '1' || value)
-  const schema = z._default(z.pipe(given, z.boolean()), false)
-  return one(schema, '1, or no value as an option', use, { type: 'boolean' })
+  const given = z.transform((value: unknown = false) => value === '1' || value)
+  return one(z.pipe(given, z.boolean()), '1, or no value as an option', use, { type: 'boolean' })
 }
+
+const otherwise = <Schema extends z.ZodMiniType<unknown, string | number>>(value: string, schema: Schema) =>
+  z.pipe(
+    z.transform((given: string = value): string | number => given),
+    schema,
+  )
 
 const text = z.string().check(z.regex(/^[^\0]*[^\0\s][^\0]*$/))
 const integer = (min: number, max: number) => z.pipe(fromDigits, z.int().check(z.minimum(min), z.maximum(max)))
@@ -47,8 +52,12 @@ const pidOrName = fromDigits.check(z.refine(isPidOrName))
 
 /** All settings: `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 const SETTINGS = {
-  host: one(z._default(text, '127.0.0.1'), 'an address', 'beyond loopback only with a token or client CA [127.0.0.1]'),
-  port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 is any free one [3000]'),
+  host: one(otherwise('127.0.0.1', text), 'an address', 'beyond loopback only with a token or client CA [127.0.0.1]'),
+  port: one(
+    otherwise('3000', integer(0, 65_535)),
+    'a number from 0 to 65535',
+    'listen on it; 0 is any free one [3000]',
+  ),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
   tokenFile: one(z.optional(text), 'a path', 'require a bearer token of this file'),
   tlsCert: one(z.optional(text), 'a path', 'speak TLS, with this certificate'),
@@ -56,6 +65,7 @@ const SETTINGS = {
   tlsClientCa: one(z.optional(text), 'a path', 'require client certificates of these authorities'),
   allowHost: list(hostName, 'host names, lower case, no port', 'answer requests for them too'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let their web pages call'),
+  allowProxy: flag('answer what comes through a proxy without a token'),
   onlyUid: list(integer(0, 2 ** 32 - 2), 'user ids', 'signal only processes of these users'),
   protect: list(pidOrName, 'PIDs, and names of processes', 'never signal these processes'),
   quiet: flag('log unexpected errors only'),
@@ -125,9 +135,10 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   }
   const { data, error } = z.safeParse(schema, Object.fromEntries(names.map((name) => [name, givenFor(name)])))
   if (error) {
-    const name = z.parse(z.keyof(schema), error.issues[0]?.path[0])
+    const [name = '', { takes } = SETTINGS.host] =
+      Object.entries(SETTINGS).find(([key]) => key === error.issues[0]?.path[0]) ?? []
     const both = `--${optionOf(name)} (${variableOf(name)})`
-    throw new SettingsError(`${both} takes ${SETTINGS[name].takes}, not ${JSON.stringify(givenFor(name))}.`)
+    throw new SettingsError(`${both} takes ${takes}, not ${JSON.stringify(givenFor(name))}.`)
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 

@@ -47,7 +47,8 @@ export const serverParts = ({
   allowOrigin,
   token,
   tokenFile,
-  isOpen: _inHostsToo,
+  allowProxy,
+  isOpen,
   protect,
   onlyUid,
   quiet,
@@ -56,6 +57,7 @@ export const serverParts = ({
   options: {
     signaller: signallerOf({ protect, onlyUid }),
     hosts,
+    allowProxy: allowProxy || !isOpen,
     origins: allowOrigin,
     token,
     maxWaits: MAX_WAITS,

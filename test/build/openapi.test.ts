@@ -66,6 +66,10 @@ describe('the standalone server', () => {
       token: TOKEN,
       hosts: ['localhost'],
     })
+  const openServer = createServerApp({
+    signaller: conditionalSignaller(() => ({ code: 'sent' })),
+    log: { write: () => {} },
+  })
   const send = (value: unknown, headers: Record<string, string> = {}) =>
     postRaw(
       serverThat(() => ({ code: 'sent' })),
@@ -118,6 +122,7 @@ describe('the standalone server', () => {
     unauthorized: () => send({ pid: 1234 }, { authorization: '' }),
     host: () => send({ pid: 1234 }, { host: 'evil.example' }),
     origin: () => send({ pid: 1234 }, { origin: 'http://evil.example' }),
+    proxy: () => postRaw(openServer, '{"pid":1234}', { host: 'localhost', via: '1.1 proxy' }),
     path: () => get('/nowhere'),
   } satisfies Record<keyof typeof table, () => Response | Promise<Response>>
 

@@ -22,6 +22,7 @@ test('without settings it listens on loopback for loopback names, and needs noth
     host: '127.0.0.1',
     port: 3000,
     isOpen: true,
+    allowProxy: false,
     hosts: ['localhost', '127.0.0.1', '[::1]', '127.0.0.1'],
     quiet: false,
   })

@@ -42,6 +42,10 @@ const RULES: Readonly<Record<string, Rule>> = {
     const isOne = named.length < 2 && (all.length > 0 || hosts === 'any')
     return isAllowed && isOne ? undefined : refuse(403, 'Host not allowed')
   },
+  'a proxy, where nothing else asks who is there': ({ headers }, { token }) => {
+    const isProxied = headers.some(([name]) => /^(via|forwarded|x-real-ip|x-forwarded-.*)$/i.test(name))
+    return token === undefined && isProxied ? refuse(403, 'Proxy not allowed') : undefined
+  },
   'web pages, and their preflights': (request, { origins }) => {
     const values = valuesOf(request, 'origin')
     const { scheme = 'http', authority = '' } = targetOf(request.target) ?? {}
@@ -81,7 +85,11 @@ const RULES: Readonly<Record<string, Rule>> = {
     if (fields.has('startedBefore') && timeOf(fields.get('startedBefore')) === undefined)
       return wrong('Invalid startedBefore')
     if (fields.has('waitMs') && waitOf(fields.get('waitMs')) === undefined) return wrong('Invalid waitMs')
-    const known = ['pid', 'startedBefore', 'waitMs']
+    if (fields.has('dryRun') && typeof fields.get('dryRun') !== 'boolean') return wrong('Invalid dryRun')
+    if (fields.has('command') && typeof fields.get('command') !== 'string') return wrong('Invalid command')
+    const comment = fields.get('comment') ?? (fields.has('comment') ? undefined : '')
+    if (typeof comment !== 'string' || [...comment].length > 200) return wrong('Invalid comment')
+    const known = ['pid', 'startedBefore', 'waitMs', 'dryRun', 'command', 'comment']
     return [...fields.keys()].every((name) => known.includes(name)) ? undefined : wrong('Unknown field')
   },
   'the process': (request, { beings, powerless }) => {
@@ -95,6 +103,8 @@ const RULES: Readonly<Record<string, Rule>> = {
     if (being.kind === 'never') return denied
     // The processes of a test have just started, and no random time is near.
     if ((timeOf(fields.get('startedBefore')) ?? Number.POSITIVE_INFINITY) < Date.now()) return gone
+    // The kernel keeps 15 bytes of a name; those of the test have fewer.
+    if (fields.has('command') && fields.get('command') !== being.command) return gone
     if (powerless) return denied
     const signal = { pid, waitMs: waitOf(fields.get('waitMs')) }
     const sent = answer(200, { ok: true }, { ...record, outcome: 'sent' })

@@ -29,6 +29,14 @@ const randomTime = (random: Random, isWrong: boolean) => {
 const randomWait = (random: Random, isWrong: boolean) =>
   pickFrom(random, isWrong ? '-1|60001|1.5|"5"|null|true|1e9|[]|""|{}' : '0|-0|1|5|30|3e1|20.0|5000|60000|6e4')
 
+const randomCommand = (random: Random, isWrong: boolean) =>
+  pickFrom(random, isWrong ? 'null|1|true|["sleep"]|{}' : '"sleep"|"node"|"perl"|""|" sleep"|"SLEEP"|"\\u0073leep"')
+
+const randomComment = (random: Random, isWrong: boolean) =>
+  isWrong
+    ? random.pick('null', '1', `"${'x'.repeat(201)}"`)
+    : random.pick('"why"', '"\\n\\u2028"', `"${'\\ud83d\\ude00'.repeat(200)}"`)
+
 const UNKNOWN =
   'x|startedbefore|started_before|StartedBefore|waitms|wait_ms|PID| pid|pid |signal||__proto__|constructor'
 
@@ -55,6 +63,10 @@ export const randomBody = (random: Random, isWrong: () => boolean, pid: number) 
     ...(isWrong() ? [] : [pidField()]),
     ...(random.chance(0.3) ? [timeField()] : []),
     ...(random.chance(0.3) ? [`"waitMs":${randomWait(random, isWrong())}`] : []),
+    ...(random.chance(0.1) ? [`"command":${randomCommand(random, isWrong())}`] : []),
+    ...(random.chance(0.1) ? [`"comment":${randomComment(random, isWrong())}`] : []),
+    // What a dry run tells is not known beforehand.
+    ...(random.chance(0.1) ? [`"dryRun":${isWrong() ? pickFrom(random, 'null|1|"true"|{}') : 'false'}`] : []),
     ...(isWrong() ? [randomUnknown(random)] : []),
     // Of two with one name the last counts.
     ...(isWrong() ? [random.pick(pidField(), timeField(), '"waitMs":"x"')] : []),

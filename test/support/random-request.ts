@@ -82,7 +82,8 @@ const randomType = (random: Random, isWrong: boolean): Headers => {
 
 const NOISE: readonly Headers[] = [
   ...['Expect:100-continue', 'Expect:foo', 'X-Request-Id:mine', 'Content-Encoding:gzip', 'Upgrade:websocket'],
-  ...['X:\xe9\t"', `X:${'a'.repeat(9000)}`, 'X-HTTP-Method-Override:GET', 'X-Forwarded-Host:evil.example', 'Cookie:a'],
+  ...['X:\xe9\t"', `X:${'a'.repeat(9000)}`, 'X-HTTP-Method-Override:GET', 'Cookie:a'],
+  ...['X-Forwarded-Host:evil.example', 'VIA:1.1 a', 'Forwarded:for=a', 'x-real-ip:1', 'X-Forwarded:a', 'X-Via:a'],
 ].map((line) => headersOf([line]))
 const MANY = headersOf(Array.from({ length: 2100 }, () => 'a:'))
 const BROKEN = headersOf(['X Y:a', 'X\xe9:a', 'X:a\x01', 'Content-Length:0', 'Transfer-Encoding:chunked', 'X:a\rb'])

@@ -15,6 +15,7 @@ export const VARIABLES = {
   'tls-client-ca': 'PSYS_KILL_TLS_CLIENT_CA',
   'allow-host': 'PSYS_KILL_ALLOW_HOST',
   'allow-origin': 'PSYS_KILL_ALLOW_ORIGIN',
+  'allow-proxy': 'PSYS_KILL_ALLOW_PROXY',
   'only-uid': 'PSYS_KILL_ONLY_UID',
   protect: 'PSYS_KILL_PROTECT',
   quiet: 'PSYS_KILL_QUIET',
