@@ -1,6 +1,6 @@
 // Makes build/dist/: the single file psys-kill.cjs with its source map, openapi.json, and lib/, which people import.
 import { execFileSync } from 'node:child_process'
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { build } from 'esbuild'
 
@@ -67,7 +67,12 @@ appendFileSync(singleFile, licences(Object.keys(metafile.inputs)))
 const [generator] = (
   await build({ entryPoints: ['build/openapi.ts'], bundle: true, write: false, platform: 'node', format: 'esm' })
 ).outputFiles
-const { openapi } = await import(`data:text/javascript,${encodeURIComponent(generator.text)}`)
+const { openapi, ...parts } = await import(`data:text/javascript,${encodeURIComponent(generator.text)}`)
 writeFileSync('build/dist/openapi.json', JSON.stringify(openapi(readJson('package.json').version), null, 2))
 
 execFileSync('node_modules/.bin/tsc', ['--project', 'build/tsconfig.lib.json'], { stdio: 'inherit' })
+
+// As values, which cost whoever imports them nothing to make.
+const constants = Object.entries(parts).map(([name, value]) => `export const ${name} = ${JSON.stringify(value)}\n`)
+writeFileSync('build/dist/lib/openapi.js', constants.join(''))
+copyFileSync('build/openapi-parts.d.ts', 'build/dist/lib/openapi.d.ts')

@@ -3,12 +3,15 @@ import { answers, KILL_PATH, serverAnswers } from '../src/app/answers.ts'
 import { processSeen } from '../src/app/dry-run.ts'
 import { killRequest } from '../src/app/kill-request.ts'
 import { FIELDS as REQUEST_FIELDS } from '../src/app/signaller.ts'
+import { bodySchema, digitsUpTo } from './json-schema.ts'
+import type { KillPathItem, SecuritySchemes } from './openapi-parts.d.ts'
 
 type Answer = Pick<
   (typeof answers)[keyof typeof answers] | (typeof serverAnswers)[keyof typeof serverAnswers],
   'status' | 'body'
 >
 type Schema = Record<string, unknown>
+type Field = { description: string; examples: unknown[] }
 
 /** What a status means to the caller of the kill route. */
 const STATUSES: Record<Answer['status'], string> = {
@@ -55,11 +58,11 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   up: 'The server runs',
 } satisfies Record<keyof typeof answers | keyof typeof serverAnswers | 'up', string>
 
-const FIELDS: Record<keyof typeof killRequest.shape, Schema> = {
+const FIELDS: Record<keyof typeof killRequest.shape, Field> = {
   pid: {
     description:
       'The process: an integer, as a JSON number or as decimal digits in a string, white space around them allowed. No process has one above 2147483647, which gets a 404.',
-    examples: [1234, '1234'],
+    examples: ['1234'],
   },
   startedBefore: {
     description:
@@ -95,51 +98,34 @@ const PROCESS: Schema = {
   examples: [{ command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' }],
 }
 
-/** The digits of an integer from 1 to a maximum of several digits, zeros before them allowed. */
-const digitsUpTo = (maximum: number) => {
-  const digits = [...String(maximum)].map(Number)
-  const below = digits.flatMap((digit, index) => {
-    const first = index === 0 ? 1 : 0
-    if (digit <= first) return []
-    const rest = digits.length - index - 1
-    const lower = first === digit - 1 ? first : `[${first}-${digit - 1}]`
-    return `${digits.slice(0, index).join('')}${lower}${rest > 0 ? `[0-9]{${rest}}` : ''}`
-  })
-  return `0*(?:[1-9][0-9]{0,${digits.length - 2}}|${[...below, maximum].join('|')})`
-}
-
 /** The schema that validates. Of the PID it tells what a string becomes, and not which strings there may be. */
 const requestSchema = () => {
   const { $schema: _, properties: { pid, ...others } = {}, ...schema } = toJSONSchema(killRequest, { io: 'input' })
   const digits = { type: 'string', pattern: `^\\s*${digitsUpTo(Number.MAX_SAFE_INTEGER)}\\s*$` }
   const fields: Schema = { pid: { anyOf: [pid, digits] }, ...others }
   const properties = Object.fromEntries(
-    Object.entries(FIELDS).map(([name, texts]) => [name, { ...Object(fields[name]), ...texts }]),
+    Object.entries(FIELDS).map(([name, { description }]) => [name, { ...Object(fields[name]), description }]),
   )
-  return { ...schema, properties, description: 'Unknown fields are refused.' }
+  return { ...schema, title: 'KillRequest', properties, description: 'Unknown fields are refused.' }
 }
 
-/** Just these values. */
-const oneOf = (values: readonly unknown[]) => {
-  const type = typeof values[0]
-  return values.length === 1 ? { type, const: values[0] } : { type, enum: values }
-}
-
-/** Just these bodies: objects of which only one field varies, and those of a dry run. */
-const bodySchema = (bodies: readonly object[]) => {
-  const fields = bodies.flatMap((body) => Object.entries(body))
-  const names = [...new Set(fields.map(([name]) => name))]
-  const properties: Record<string, Schema> = Object.fromEntries(
-    names.map((name) => [name, oneOf([...new Set(fields.flatMap(([key, value]) => (key === name ? [value] : [])))])]),
-  )
-  if (names.includes('dryRun')) properties['process'] = PROCESS
-  return {
-    type: 'object',
-    properties,
-    required: names.filter((name) => bodies.every((body) => name in body)),
-    additionalProperties: false,
-  }
-}
+/** Beside the media type, as OpenAPI 3.0 has no list of them in a schema. */
+const requestExamples = () => ({
+  plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
+  safe: {
+    summary: 'Only the process that was seen, and wait until it is gone',
+    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', command: 'node', waitMs: 5000 },
+  },
+  look: { summary: 'See what would be killed', value: { pid: 1234, dryRun: true } },
+  ...Object.fromEntries(
+    Object.entries(FIELDS).flatMap(([name, { examples }]) =>
+      examples.map((value, index) => [
+        `${name}-${index + 1}`,
+        { summary: `${name}: ${JSON.stringify(value)}`, value: { pid: 1234, [name]: value } },
+      ]),
+    ),
+  ),
+})
 
 interface Header {
   description: string
@@ -148,9 +134,9 @@ interface Header {
 }
 
 const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
-  401: { 'WWW-Authenticate': { required: true, schema: { const: 'Bearer' }, description: 'The scheme to use' } },
-  405: { Allow: { required: true, schema: { const: 'POST' }, description: 'The method to use' } },
-  503: { 'Retry-After': { required: true, schema: { const: '1' }, description: 'In how many seconds to try again' } },
+  401: { 'WWW-Authenticate': { required: true, schema: { enum: ['Bearer'] }, description: 'The scheme to use' } },
+  405: { Allow: { required: true, schema: { enum: ['POST'] }, description: 'The method to use' } },
+  503: { 'Retry-After': { required: true, schema: { enum: ['1'] }, description: 'In how many seconds to try again' } },
 }
 const REQUEST_ID = {
   'X-Request-Id': {
@@ -172,7 +158,10 @@ const responsesOf = (
         { summary: SUMMARIES[name], value: body },
       ])
       const content = {
-        schema: bodySchema(same.map(([, { body }]) => body)),
+        schema: bodySchema(
+          same.map(([, { body }]) => body),
+          same.some(([name]) => name === 'would send') ? { process: PROCESS } : {},
+        ),
         examples: Object.fromEntries(examples),
       }
       return [
@@ -186,9 +175,42 @@ const responsesOf = (
     }),
   )
 
-/** The OpenAPI 3.1 document, made from the schema that validates and the table of answers. */
+const TAG = 'processes'
+
+const pathItem = (named: Readonly<Record<string, Answer>>, headers: Record<string, Header>) => ({
+  post: {
+    operationId: 'kill',
+    tags: [TAG],
+    summary: 'Send SIGTERM to a process',
+    description:
+      'Only SIGTERM, and only to the process itself. On Linux a process that has terminated but is not reaped, ' +
+      'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and what policy protects ' +
+      'are not to be signalled (403).',
+    requestBody: {
+      required: true,
+      description: 'At most 4 KiB of JSON',
+      content: { 'application/json': { schema: requestSchema(), examples: requestExamples() } },
+    },
+    responses: responsesOf(Object.entries(named), headers, {}),
+  },
+})
+
+// The exports other than `openapi` are what `psys-kill/openapi` has.
+export const killPathItem = pathItem(answers, {}) satisfies KillPathItem
+export const guardedKillPathItem = pathItem({ ...answers, ...serverAnswers }, REQUEST_ID) satisfies KillPathItem
+
+export const securitySchemes = {
+  token: { type: 'http', scheme: 'bearer', description: 'Asked for where the server has a token' },
+  clientCertificate: {
+    type: 'mutualTLS',
+    description: 'Asked for where the server has the authority that signs the certificates of its clients',
+  },
+} satisfies SecuritySchemes
+
+/** The OpenAPI 3.1 document of the standalone server, made from the schema that validates and the table of answers. */
 export const openapi = (version: string) => {
   const { host, proxy, origin } = serverAnswers
+  const { post } = guardedKillPathItem
   return {
     openapi: '3.1.0',
     info: {
@@ -198,42 +220,20 @@ export const openapi = (version: string) => {
       description:
         'One endpoint that sends SIGTERM to a process, or says exactly why not. Every response is JSON. The answers ' +
         'marked "standalone server" and the health check do not exist where the endpoint is embedded in another service.',
+      contact: { name: 'The maintainers of psys-kill' },
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: 'http://127.0.0.1:3000', description: 'The standalone server, as it listens by default' }],
+    tags: [
+      { name: TAG, description: 'What is done to processes' },
+      { name: 'probes', description: 'What is asked about the server itself' },
+    ],
     paths: {
-      [KILL_PATH]: {
-        post: {
-          operationId: 'kill',
-          summary: 'Send SIGTERM to a process',
-          description:
-            'Only SIGTERM, and only to the process itself. On Linux a process that has terminated but is not reaped, ' +
-            'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and what policy protects ' +
-            'are not to be signalled (403).',
-          security: [{}, { token: [] }],
-          requestBody: {
-            required: true,
-            description: 'At most 4 KiB of JSON',
-            content: {
-              'application/json': {
-                schema: { $ref: '#/components/schemas/KillRequest' },
-                examples: {
-                  plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
-                  safe: {
-                    summary: 'Only the process that was seen, and wait until it is gone',
-                    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', command: 'node', waitMs: 5000 },
-                  },
-                  look: { summary: 'See what would be killed', value: { pid: 1234, dryRun: true } },
-                },
-              },
-            },
-          },
-          responses: responsesOf(Object.entries({ ...answers, ...serverAnswers }), REQUEST_ID, {}),
-        },
-      },
+      [KILL_PATH]: { post: { ...post, security: [{}, { token: [] }, { clientCertificate: [] }] } },
       '/healthz': {
         get: {
           operationId: 'health',
+          tags: ['probes'],
           summary: 'Say that the server runs',
           description: 'For probes: it needs no token and leaves no record. Standalone server only.',
           security: [],
@@ -250,15 +250,6 @@ export const openapi = (version: string) => {
         },
       },
     },
-    components: {
-      schemas: { KillRequest: requestSchema() },
-      securitySchemes: {
-        token: {
-          type: 'http',
-          scheme: 'bearer',
-          description: 'Asked for where the server was started with a token',
-        },
-      },
-    },
+    components: { securitySchemes },
   }
 }

@@ -1,0 +1,72 @@
+import { execFile } from 'node:child_process'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { transform } from 'esbuild'
+import packageJson from '../../package.json' with { type: 'json' }
+import { emptyFolder } from './folder.ts'
+
+export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+/** What checks the package, and what it is used with, as `npm ci` brings them there. */
+export const TOOLS = join(ROOT, 'test/package')
+
+const { hono, '@hono/node-server': server, '@types/node': types } = packageJson.devDependencies
+/** What a service with the package in it needs. */
+export const SERVICE_DEPENDENCIES = { hono, '@hono/node-server': server, '@types/node': types }
+
+export const exec = promisify(execFile)
+export const npm = (args: readonly string[], cwd: string) =>
+  exec('npm', [...args, '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts'], { cwd })
+
+interface Packed {
+  filename: string
+  size: number
+  unpackedSize: number
+  files: { path: string; size: number }[]
+}
+
+type Compiler = 'typescript5' | 'typescript6' | 'typescript7'
+
+/** Packs the package, and makes projects with the tarball in them, as a stranger would. */
+export const packPackage = async () => {
+  if (!existsSync(join(TOOLS, 'node_modules'))) await npm(['ci'], TOOLS)
+  const folder = emptyFolder()
+  const { stdout } = await npm(['pack', '--json', '--pack-destination', folder.path], ROOT)
+  const packed: Packed = [JSON.parse(stdout)].flat()[0]
+  const tarball = folder.file(packed.filename)
+
+  /** @param sources - TypeScript by its name; each is there as `NAME.mjs` too. */
+  const createProject = async (
+    name: string,
+    dependencies: Readonly<Record<string, string>>,
+    sources: Readonly<Record<string, string>>,
+  ) => {
+    const path = folder.file(name)
+    mkdirSync(path)
+    const project = { private: true, type: 'module', dependencies: { ...dependencies, 'psys-kill': `file:${tarball}` } }
+    writeFileSync(join(path, 'package.json'), JSON.stringify(project))
+    await npm(['install'], path)
+    for (const [file, text] of Object.entries(sources)) {
+      writeFileSync(join(path, `${file}.ts`), text)
+      writeFileSync(join(path, `${file}.mjs`), (await transform(text, { loader: 'ts', format: 'esm' })).code)
+    }
+
+    /** What a compiler says of some of the files, nothing where they are right. */
+    const problems = (compiler: Compiler, compilerOptions: object, files: readonly string[]) => {
+      const config = join(path, 'tsconfig.json')
+      writeFileSync(config, JSON.stringify({ compilerOptions: { ...compilerOptions, noEmit: true }, files }))
+      const tsc = join(TOOLS, 'node_modules', compiler, 'bin/tsc')
+      return exec(process.execPath, [tsc, '--project', config]).then(
+        () => '',
+        ({ stdout, stderr }) => stdout + stderr,
+      )
+    }
+    return { path, problems }
+  }
+
+  return { packed, tarball, folder, createProject, [Symbol.dispose]: () => folder[Symbol.dispose]() }
+}
+
+export type PackedPackage = Awaited<ReturnType<typeof packPackage>>
+export type Project = Awaited<ReturnType<PackedPackage['createProject']>>
