@@ -95,7 +95,6 @@ const PROCESS: Schema = {
   ...processSchema,
   description:
     'Where the system tells: the name of the process, to send back as `command`; its effective user id; and when it started, up to a tenth of a second late, to send back as `startedBefore`.',
-  examples: [{ command: 'node', uid: 1000, startedAt: '2026-11-24T08:00:00.120Z' }],
 }
 
 /** The schema that validates. Of the PID it tells what a string becomes, and not which strings there may be. */
