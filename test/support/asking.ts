@@ -41,7 +41,7 @@ export const bytesOf = ({ method, target, version, headers, body, chunk }: WireR
 const SURE_MS = 1000
 
 /** Far beyond what anything here takes, so that a failure is told before the test is too late to tell it. */
-const DEADLINE_MS = 4000
+const DEADLINE_MS = 30_000
 
 /** A request and its answer by the oracle. Where that is a signal, it is for a process that may get one. */
 const prepare = (seed: number, scene: Scene, preys: Target[]): Omit<Asked, 'answer'> => {
