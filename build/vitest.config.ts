@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { skips } from './vitest.skips.ts'
 
 const slow = 'test/slow/**/*.test.ts'
 /** Nothing outlives the run. */
@@ -6,6 +7,7 @@ const owned = { globalSetup: 'test/support/run-setup.ts', setupFiles: 'test/supp
 
 export default defineConfig({
   test: {
+    reporters: ['default', skips()],
     coverage: {
       include: ['src/**'],
       // These run in processes of their own: as the built file, and on Deno and Bun.

@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config'
 import type { Reporter, TestModule, TestSuite } from 'vitest/node'
+import { skips } from './vitest.skips.ts'
 
 const suitesOf = ({ children }: TestModule | TestSuite) => [...children].filter((child) => child.type === 'suite')
 
@@ -41,6 +42,6 @@ export default defineConfig({
     hookTimeout: 60_000,
     expect: { poll: { timeout: 15_000 } },
     fileParallelism: false,
-    reporters: ['default', table],
+    reporters: ['default', table, skips()],
   },
 })

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import { emptyFolder } from '../support/folder.ts'
+import { describeWith } from '../support/needs.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
@@ -56,32 +57,29 @@ describe('build/daemonset.yaml', () => {
 })
 
 // What the container runtime does with such a securityContext, without a container runtime.
-describe.skipIf(process.getuid?.() !== 0)(
-  'the single file, with a bounding set like the DaemonSet has (needs root)',
-  () => {
-    const kill = async (restrict: readonly string[]) => {
-      using target = await startTarget('', NOBODY)
-      const command = ['setpriv', '--no-new-privs', ...restrict, process.execPath, BUILT_FILE]
-      await using server = await startServer({ command, env: { PSYS_KILL_TOKEN: TOKEN } })
-      const [, capabilities = ''] =
-        /^CapEff:\s*(\w+)/m.exec(readFileSync(`/proc/${server.child.pid}/status`, 'utf8')) ?? []
-      const { status } = await server.kill({ pid: target.pid }, { authorization: `Bearer ${TOKEN}` })
-      if (status === 200) await target.ended
-      expect(target.isAlive()).toBe(status !== 200)
-      return { status, capabilities: Number.parseInt(capabilities, 16) }
-    }
+describeWith(['root', 'setpriv'], 'the single file, with a bounding set like the DaemonSet has', () => {
+  const kill = async (restrict: readonly string[]) => {
+    using target = await startTarget('', NOBODY)
+    const command = ['setpriv', '--no-new-privs', ...restrict, process.execPath, BUILT_FILE]
+    await using server = await startServer({ command, env: { PSYS_KILL_TOKEN: TOKEN } })
+    const [, capabilities = ''] =
+      /^CapEff:\s*(\w+)/m.exec(readFileSync(`/proc/${server.child.pid}/status`, 'utf8')) ?? []
+    const { status } = await server.kill({ pid: target.pid }, { authorization: `Bearer ${TOKEN}` })
+    if (status === 200) await target.ended
+    expect(target.isAlive()).toBe(status !== 200)
+    return { status, capabilities: Number.parseInt(capabilities, 16) }
+  }
 
-    test("kills another user's process as user 0 with CAP_KILL alone", async () => {
-      expect(await kill(['--bounding-set', '-all,+kill'])).toEqual({ status: 200, capabilities: 1 << 5 })
-    })
+  test("kills another user's process as user 0 with CAP_KILL alone", async () => {
+    expect(await kill(['--bounding-set', '-all,+kill'])).toEqual({ status: 200, capabilities: 1 << 5 })
+  })
 
-    test('may not without it', async () => {
-      expect(await kill(['--bounding-set', '-all'])).toEqual({ status: 403, capabilities: 0 })
-    })
+  test('may not without it', async () => {
+    expect(await kill(['--bounding-set', '-all'])).toEqual({ status: 403, capabilities: 0 })
+  })
 
-    test('may not as another user, for whom the capability has no effect', async () => {
-      const another = ['--reuid', '65533', '--regid', '65533', '--clear-groups', '--bounding-set', '-all,+kill']
-      expect(await kill(another)).toEqual({ status: 403, capabilities: 0 })
-    })
-  },
-)
+  test('may not as another user, for whom the capability has no effect', async () => {
+    const another = ['--reuid', '65533', '--regid', '65533', '--clear-groups', '--bounding-set', '-all,+kill']
+    expect(await kill(another)).toEqual({ status: 403, capabilities: 0 })
+  })
+})

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { lineLog } from '../../src/node/line-log.ts'
 import { dropped } from '../support/dropped.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { describeWith, needsLinux } from '../support/needs.ts'
 
 /** How many bytes the disk still takes, and how long each write was. */
 const disk = vi.hoisted(() => ({ room: Number.POSITIVE_INFINITY, writes: [] as number[] }))
@@ -124,7 +125,7 @@ describe('a file', () => {
   })
 })
 
-describe.skipIf(process.platform !== 'linux')('a pipe', () => {
+describeWith(['Linux'], 'a pipe', () => {
   test('gets whole lines, at most 4,096 bytes at once, and a longer line as it is', async () => {
     using pipe = namedPipe()
     const log = lineLog(withFd(pipe.writer))
@@ -170,7 +171,8 @@ describe.skipIf(process.platform !== 'linux')('a pipe', () => {
   })
 })
 
-test.skipIf(process.platform !== 'linux')('a device that is full loses lines and throws nothing', async () => {
+test('a device that is full loses lines and throws nothing', async (context) => {
+  needsLinux(context)
   const log = lineLog(withFd(openSync('/dev/full', 'w')))
   log.write('a')
   await log.flush()

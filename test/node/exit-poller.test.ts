@@ -67,11 +67,7 @@ describe('waiting for the exit', () => {
   })
 
   test('of one whose parent never reaps it: terminated is enough', async () => {
-    using parent = await startCommand([
-      'perl',
-      '-e',
-      '$| = 1; $pid = fork; unless ($pid) { sleep 600 } print $pid; sleep 600',
-    ])
+    using parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
     const pid = Number(parent.said)
     expect(await terminate(pid, 5000)).toMatchObject({ code: 'exited' })
     expect(readStat(pid)).toMatchObject({ noSignal: { code: 'ESRCH', reason: 'zombie' } })

@@ -210,7 +210,7 @@ describe('the stat on Linux', () => {
 
   test('of a zombie: ESRCH', async () => {
     using zombie = await startZombie()
-    await expectRefused(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'perl' })
+    await expectRefused(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
   })
 
   test('of a process that runs on after its first thread has exited: signalled', async ({ skip }) => {

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { describe, expect, test } from 'vitest'
+import { needsRoot } from '../support/needs.ts'
 import { assertDocumented } from '../support/openapi.ts'
 import { startZombie } from '../support/processes.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
@@ -505,7 +506,11 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
   )
   for (const group of new Set(cases.map((each) => each.group))) {
     describe(group, () => {
-      for (const { name, run } of cases.filter((each) => each.group === group)) test(name, () => run(peer()))
+      for (const { name, needs, run } of cases.filter((each) => each.group === group))
+        test(name, (context) => {
+          if (needs === 'other user') needsRoot(context)
+          return run(peer())
+        })
     })
   }
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { expect, describe as group, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
+import { needsRoot } from '../support/needs.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
@@ -89,7 +90,8 @@ group('deno serve', () => {
   })
 
   // In a network namespace of its own there is an address beside loopback's, and nobody else.
-  test.skipIf(process.getuid?.() !== 0)('opens nothing to the network when --host was forgotten', async () => {
+  test('opens nothing to the network when --host was forgotten', async (context) => {
+    needsRoot(context)
     const addresses = ['127.0.0.1', '192.0.2.1']
     const setUp = 'ip link set lo up && ip addr add 192.0.2.1/32 dev lo && exec "$@"'
     const statuses = async (more: Record<string, string>) => {

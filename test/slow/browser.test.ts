@@ -128,7 +128,7 @@ const servePages = async () => {
   }
 }
 
-describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (skipped: there is no ${EXECUTABLE})`}`, () => {
+describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (needs ${EXECUTABLE})`}`, () => {
   let browser: Browser
   let page: Page
   let pages: Disposable & { port: string }

@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
+import { describeWith } from '../support/needs.ts'
 import { startCommand } from '../support/processes.ts'
 
 const WAITS = 10_000
@@ -39,7 +40,7 @@ const startStubborn = async () => {
   }
 }
 
-describe.runIf(process.platform === 'linux')(`${WAITS} who wait for the exit of ${TARGETS} processes`, () => {
+describeWith(['Linux'], `${WAITS} who wait for the exit of ${TARGETS} processes`, () => {
   /** Sends all the requests; answers come in as they are given. */
   const send = (pids: readonly (number | undefined)[], waitMs: number) => {
     const stopping = new AbortController()

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { transform } from 'esbuild'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { HELP } from '../../src/standalone/settings.ts'
 import { emptyFolder } from '../support/folder.ts'
@@ -219,10 +219,10 @@ describe.each(documents)('$name', ({ name, text }) => {
   const typed = blocks.filter(({ language, directive }) => language === 'ts' && !/^(skip|file) /.test(directive))
   let lastOutput = ''
 
-  const check = async (block: Block) => {
+  const check = async (block: Block, { skip }: TestContext) => {
     const { language, directive } = block
     const [, word, rest] = /^(\w+) (.+)$/.exec(directive) ?? []
-    if (word === 'skip') return
+    if (word === 'skip') return skip(rest)
     if (word === 'file') return expect(readFileSync(join(ROOT, rest ?? ''), 'utf8')).toContain(block.text)
     if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
     if (language === 'sh') lastOutput = await runShell(block)
@@ -237,9 +237,9 @@ describe.each(documents)('$name', ({ name, text }) => {
   }
 
   if (blocks.length > 0)
-    test.each(blocks.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
+    test.for(blocks.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
       'has a block that works: %s',
-      (_title, block) => check(block),
+      ([, block], context) => check(block, context),
     )
 
   if (typed.length > 0)

@@ -2,8 +2,9 @@ import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
+import { describeWith } from '../support/needs.ts'
 import { killRequest, openRaw, type RawConnection, refusesConnections } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
@@ -47,7 +48,7 @@ const sendMany = async (url: string, count: number) => {
 
 const health = async (url: string) => (await fetch(`${url}/healthz`)).status
 
-describe.skipIf(process.platform !== 'linux')('slow clients', () => {
+describeWith(['Linux'], 'slow clients', () => {
   test('200 that send a byte a second and 1,000 that send nothing hold up nobody and are dropped', async () => {
     await using server = await startServer()
     using target = await startTarget()
@@ -130,7 +131,7 @@ describe.skipIf(process.platform !== 'linux')('slow clients', () => {
   })
 })
 
-describe.skipIf(process.platform !== 'linux')('a log that cannot be written', () => {
+describeWith(['Linux'], 'a log that cannot be written', () => {
   const REQUESTS = 20_000
   const WAIT = { timeout: 10_000 }
 

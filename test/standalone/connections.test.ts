@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { GRACE_MS } from '../../src/standalone/connections.ts'
 import { killRequest, openRaw, refusesConnections } from '../support/raw.ts'
@@ -109,7 +109,7 @@ describe.concurrent('a stop', () => {
     }
     let asking = 0
     const clients = Array.from({ length: 16 }, keepAsking)
-    await expect.poll(() => asking).toBe(16)
+    await vi.waitFor(() => expect(asking).toBe(16), 15_000)
     server.child.kill('SIGTERM')
     for (const answers of await Promise.all(clients)) expect(answers).toBeGreaterThan(5)
     expect(await once(server.child, 'exit')).toEqual([0, null])
@@ -123,7 +123,7 @@ describe.concurrent('a stop', () => {
     const kill = (body: object) => killRequest(JSON.stringify(body), { connection: 'keep-alive' })
     const wait = kill({ pid: stubborn.pid, waitMs: 60_000 })
     connection.socket.write(Buffer.concat([wait, wait, wait]))
-    await expect.poll(() => server.records).toHaveLength(3)
+    await vi.waitFor(() => expect(server.records).toHaveLength(3), 15_000)
     server.child.kill('SIGTERM')
     await connection.until(/(HTTP[\s\S]*){3}\}/)
     connection.socket.write(kill({ pid: late.pid }))
@@ -194,10 +194,13 @@ describe('a wait ends with its connection', () => {
       using connection = await openRaw(server.url)
       const one = killRequest(JSON.stringify({ pid: target.pid, waitMs: 20_000 }), { connection: 'keep-alive' })
       connection.socket.write(Buffer.concat([one, one, one]))
-      await expect.poll(() => server.records).toHaveLength(3)
+      await vi.waitFor(() => expect(server.records).toHaveLength(3), 15_000)
     }
     const left = performance.now()
-    await expect.poll(() => server.records.filter(({ outcome }) => outcome === 'running')).toHaveLength(3)
+    await vi.waitFor(
+      () => expect(server.records.filter(({ outcome }) => outcome === 'running')).toHaveLength(3),
+      15_000,
+    )
     expect(performance.now() - left).toBeLessThan(10_000)
   })
 })

@@ -1,18 +1,17 @@
 import { once } from 'node:events'
 import { existsSync, lstatSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
+import { describeWith, needsIPv6 } from '../support/needs.ts'
 import { startCommand } from '../support/processes.ts'
 import { runToEnd } from '../support/run.ts'
 import { startServer } from '../support/server.ts'
 
 const env = { PSYS_KILL_TOKEN: 'correct-horse-battery-staple' }
 const PORT = ['--port', '0']
-const HAS_IPV6 = Object.values(networkInterfaces()).some((each) => each?.some(({ address }) => address === '::1'))
 
-describe.skipIf(process.platform !== 'linux')('what the kernel says where it listens', () => {
+describeWith(['Linux'], 'what the kernel says where it listens', () => {
   test('is seen for every kind of socket', async () => {
     using folder = emptyFolder()
     const script = `
@@ -29,7 +28,7 @@ describe.skipIf(process.platform !== 'linux')('what the kernel says where it lis
     expect(listeningPlaces(program.child.pid)).toHaveLength(places.length)
   })
 
-  test.each<[mode: string, args: string[], env: Record<string, string>, addresses: string[]]>([
+  test.for<[mode: string, args: string[], env: Record<string, string>, addresses: string[]]>([
     ['by default', PORT, {}, ['127.0.0.1']],
     ['with a token alone', PORT, env, ['127.0.0.1']],
     ['with names to answer', [...PORT, '--allow-host', 'a.example'], {}, ['127.0.0.1']],
@@ -37,14 +36,11 @@ describe.skipIf(process.platform !== 'linux')('what the kernel says where it lis
     ['with PSYS_KILL_HOST and PORT', [], { PSYS_KILL_HOST: '127.0.0.3', PORT: '0' }, ['127.0.0.3']],
     ['with --host localhost', [...PORT, '--host', 'localhost'], {}, ['127.0.0.1', '[::1]']],
     ['with a token and --host 0.0.0.0', [...PORT, '--host', '0.0.0.0'], env, ['0.0.0.0']],
-    ...(HAS_IPV6
-      ? ([
-          ['with --host ::1', [...PORT, '--host', '::1'], {}, ['[::1]']],
-          ['with --host [::1]', [...PORT, '--host', '[::1]'], {}, ['[::1]']],
-          ['with a token and --host ::', [...PORT, '--host', '::'], env, ['[::]']],
-        ] as const satisfies [string, string[], Record<string, string>, string[]][])
-      : []),
-  ])('%s it is one address alone', async (_mode, args, more, addresses) => {
+    ['with --host ::1', [...PORT, '--host', '::1'], {}, ['[::1]']],
+    ['with --host [::1]', [...PORT, '--host', '[::1]'], {}, ['[::1]']],
+    ['with a token and --host ::', [...PORT, '--host', '::'], env, ['[::]']],
+  ])('%s it is one address alone', async ([mode, args, more, addresses], context) => {
+    if (mode.includes('::')) needsIPv6(context)
     await using server = await startServer({ args, env: more })
     const { port } = new URL(server.url)
     const places = listeningPlaces(server.child.pid)

@@ -1,8 +1,8 @@
 import { copyFileSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
 import { emptyFolder } from '../support/folder.ts'
+import { needsIPv6 } from '../support/needs.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
@@ -60,10 +60,8 @@ describe.concurrent('starting', () => {
     expect(await health(server.url)).toBe(200)
   })
 
-  const hasIPv6 = Object.values(networkInterfaces())
-    .flat()
-    .some((address) => address?.address === '::1')
-  test.skipIf(!hasIPv6).each(['::1', '[::1]'])('serves IPv6 on %s', async (host) => {
+  test.for(['::1', '[::1]'])('serves IPv6 on %s', async (host, context) => {
+    needsIPv6(context)
     await using server = await startServer({ args: ['--port', '0', '--host', host] })
     expect(server.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
     using target = await startTarget()

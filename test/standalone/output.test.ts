@@ -2,13 +2,14 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, truncateSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { beforeEach, describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
+import { needsTerminal } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { killRequest, openRaw } from '../support/raw.ts'
 import { BUILT_FILE } from '../support/server.ts'
 import { targetOf } from '../support/target.ts'
-import { noTerminals, startUnread } from '../support/unread.ts'
+import { startUnread } from '../support/unread.ts'
 
 const SERVER = [process.execPath, BUILT_FILE, '--port', '0']
 const REFUSED = killRequest('{"pid":0}', { connection: 'keep-alive' })
@@ -52,7 +53,9 @@ const tally = (text: string) => {
   }
 }
 
-describe.skipIf(noTerminals).concurrent.each(['terminal', 'pipe'] as const)('a %s that nobody reads', (kind) => {
+describe.concurrent.each(['terminal', 'pipe'] as const)('a %s that nobody reads', (kind) => {
+  beforeEach(needsTerminal)
+
   test('holds up no request and no stop', async () => {
     await using server = await startUnread(kind, SERVER)
     await flood(server.url, 6000)

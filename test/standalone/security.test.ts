@@ -3,6 +3,7 @@ import { chmodSync, copyFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { describeWith, needsRoot } from '../support/needs.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
@@ -10,7 +11,6 @@ import { startTarget, type Target } from '../support/target.ts'
 
 const TOKEN = 'correct-horse-battery-staple'
 const AUTHORIZATION = `Bearer ${TOKEN}`
-const isRoot = process.getuid?.() === 0
 const NOBODY = 65_534
 
 const HOST = { status: 403, body: '{"error":"Host not allowed"}' }
@@ -311,7 +311,8 @@ describe('the token', () => {
     }
   })
 
-  test.skipIf(!isRoot)('in a file that the server may not read is one as well', async () => {
+  test('in a file that the server may not read is one as well', async (context) => {
+    needsRoot(context)
     using folder = emptyFolder()
     chmodSync(folder.path, 0o755)
     copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
@@ -329,7 +330,7 @@ describe('the token', () => {
   })
 })
 
-describe.skipIf(!isRoot)('a server that may kill what others run', () => {
+describeWith(['root', 'setpriv'], 'a server that may kill what others run', () => {
   const WARNING = 'psys-kill: Every local user can now kill any process: set a token, or use --socket.\n'
 
   const folder = emptyFolder()

@@ -48,8 +48,7 @@ const prepare = (seed: number, scene: Scene, preys: Target[]): Omit<Asked, 'answ
   const { place, canary, deaf, others } = scene
   const of = (pid: number, kind: Being['kind']) => {
     const request = randomRequest(randomFrom(seed), place, { pid, others })
-    // Prey is of the canary's kind.
-    const beings = new Map([...place.beings, [pid, { kind, command: kind === 'deaf' ? 'perl' : 'sleep' }]])
+    const beings = new Map([...place.beings, [pid, { kind, command: 'sleep' }]])
     return { seed, request, expected: expectedOf(request, { ...place, beings }) }
   }
   const harmless = of(canary, 'obedient')

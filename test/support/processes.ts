@@ -43,7 +43,8 @@ export const startSleeper = (options: { uid?: number; gid?: number } = {}, file 
 
 /** Starts a process whose child is a zombie, as it does not reap it. */
 export const startZombie = async () => {
-  const parent = await startCommand(['perl', '-e', '$| = 1; $pid = fork; exit unless $pid; print $pid; sleep 600'])
+  // What the shell becomes knows of no child.
+  const parent = await startCommand(['sh', '-c', 'sleep 0 & echo $!; exec sleep 600'])
   await untilState(Number(parent.said), 'Z')
   return { ...parent, pid: Number(parent.said) }
 }

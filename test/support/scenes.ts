@@ -10,7 +10,8 @@ import { startTarget } from './target.ts'
 
 const TOKEN = 'correct-horse-battery-staple'
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
-const DEAF = ['perl', '-e', '$SIG{TERM} = "IGNORE"; $| = 1; print "up"; sleep 600']
+// What is ignored stays so for what the shell becomes.
+const DEAF = ['sh', '-c', 'trap "" TERM; echo up; exec sleep 600']
 
 interface Setting {
   args?: readonly string[]

@@ -1,9 +1,5 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-
-/** Why a test with a terminal cannot run here; undefined where it can. */
-export const noTerminals =
-  spawnSync('python3', ['-c', 'import pty']).status === 0 ? undefined : 'there is no python3 to open a terminal'
 
 // Passes on the first line that a command writes, and the rest when told to or when the command has exited. It kills the
 // command when its own standard input ends, so that none is left whatever becomes of the test.
