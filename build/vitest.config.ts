@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { defineConfig } from 'vitest/config'
 import { skips } from './vitest.skips.ts'
 
@@ -13,7 +14,8 @@ export default defineConfig({
       // These run in processes of their own: as the built file, and on Deno and Bun.
       exclude: ['src/standalone/{main,deno-bun,listen,listener,start,connections}.ts'],
       reporter: ['text'],
-      thresholds: { lines: 98 },
+      // Elsewhere what reads /proc cannot run.
+      ...(existsSync('/proc/self/stat') && { thresholds: { lines: 98 } }),
     },
     projects: [
       {

@@ -7,6 +7,7 @@ import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { createApp } from '../../src/app/app.ts'
 import { remoteSignaller } from '../../src/app/remote.ts'
 import type { Delivery } from '../../src/app/signaller.ts'
+import { needsLinux } from '../support/needs.ts'
 import { startPeer } from '../support/peer.ts'
 import { startServer } from '../support/server.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
@@ -45,7 +46,8 @@ const row = ({ status, body }: { status: number; body: unknown }) => ({ status, 
 const FAILED = row(answers.failed)
 
 describe('a real peer', () => {
-  test('does what the gateway is asked to do', async () => {
+  test('does what the gateway is asked to do', async (context) => {
+    needsLinux(context)
     await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
     const { kill } = gateway({ url: peer.url, token: TOKEN })
     using target = await startTarget()

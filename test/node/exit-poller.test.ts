@@ -7,7 +7,7 @@ import { nodeSignaller } from '../../src/node/index.ts'
 import { type Stat, statReader } from '../../src/node/stat.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { needsLinux } from '../support/needs.ts'
-import { startCommand, startSleeper, startWithoutLeader, startZombie } from '../support/processes.ts'
+import { startSleeper, startUnreaped, startWithoutLeader, startZombie } from '../support/processes.ts'
 import { startTarget } from '../support/target.ts'
 
 vi.mock('node:fs', { spy: true })
@@ -67,8 +67,8 @@ describe('waiting for the exit', () => {
   })
 
   test('of one whose parent never reaps it: terminated is enough', async () => {
-    using parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
-    const pid = Number(parent.said)
+    using unreaped = await startUnreaped()
+    const { pid } = unreaped
     expect(await terminate(pid, 5000)).toMatchObject({ code: 'exited' })
     expect(readStat(pid)).toMatchObject({ noSignal: { code: 'ESRCH', reason: 'zombie' } })
   })

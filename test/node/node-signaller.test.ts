@@ -6,7 +6,7 @@ import { nodeSignaller } from '../../src/node/index.ts'
 import { statReader } from '../../src/node/stat.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { needsLinux, needsRoot } from '../support/needs.ts'
+import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
 import { pretendPlatform } from '../support/platform.ts'
 import { startSleeper, startWithoutLeader, startZombie, statField } from '../support/processes.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
@@ -76,7 +76,7 @@ test('the signaller fits the contract', () => {
 describe('a process', () => {
   test('receives SIGTERM, and the outcome is there at once', async () => {
     using target = startSleeper()
-    const command = process.platform === 'linux' ? readFileSync(`/proc/${target.pid}/comm`, 'utf8').trim() : undefined
+    const command = hasProc ? readFileSync(`/proc/${target.pid}/comm`, 'utf8').trim() : undefined
     // A promise would not be equal.
     expect(nodeSignaller().terminate(target.pid)).toEqual({ code: 'sent', command })
     expect(await target.ended).toBe('SIGTERM')
@@ -90,7 +90,8 @@ describe('a process', () => {
     expect(target.isAlive()).toBe(true)
   })
 
-  test('that is gone is ESRCH, without a reason', async () => {
+  test('that is gone is ESRCH, without a reason', async (context) => {
+    needsLinux(context)
     await expectRefused(await reapedPid(), { code: 'ESRCH' })
   })
 
@@ -119,7 +120,7 @@ describe('a process', () => {
           return { error }
         }
       }
-      for (const conditions of [{}, { startedBefore: future() }, { waitMs: 60_000 }])
+      for (const conditions of [{}, ...(hasProc ? [{ startedBefore: future() }] : []), { waitMs: 60_000 }])
         expect(caught(conditions)).toEqual({ error: thrown })
       expect(onSignal).not.toHaveBeenCalled()
     },
@@ -127,9 +128,10 @@ describe('a process', () => {
 })
 
 describe('onSignal', () => {
-  test.each([{}, { startedBefore: future() }, { waitMs: 60_000 }])(
+  test.for([{}, { startedBefore: future() }, { waitMs: 60_000 }])(
     'under %j is called once, right after the signal and before terminate returns',
-    async (conditions) => {
+    async (conditions, context) => {
+      if ('startedBefore' in conditions) needsLinux(context)
       using target = startSleeper()
       const events: unknown[] = []
       const kill = process.kill.bind(process)
@@ -192,7 +194,8 @@ describe('protected', () => {
     expect([first.isAlive(), second.isAlive()]).toEqual([true, true])
   })
 
-  test('is also what has terminated, or started after the time: policy comes first', async () => {
+  test('is also what has terminated, or started after the time: policy comes first', async (context) => {
+    needsLinux(context)
     using target = startSleeper()
     using zombie = await startZombie()
     const { terminate } = nodeSignaller({ protect: [target.pid, zombie.pid] })
@@ -548,10 +551,15 @@ describe('where /proc is not our own on Linux', () => {
 })
 
 describe('on other systems', () => {
-  test.each(['darwin', 'freebsd'] as const)('%s: kill(2) decides, and signal 0 tells an exit', async (platform) => {
-    using _ = pretendPlatform(platform)
-    await expectNoProc([process.ppid])
-  })
+  test.for(['darwin', 'freebsd'] as const)(
+    '%s: kill(2) decides, and signal 0 tells an exit',
+    async (platform, context) => {
+      // To start a zombie.
+      needsLinux(context)
+      using _ = pretendPlatform(platform)
+      await expectNoProc([process.ppid])
+    },
+  )
 
   test('android: as on Linux', (context) => {
     needsLinux(context)

@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { describe, expect, test } from 'vitest'
-import { needsRoot } from '../support/needs.ts'
+import { needsLinux, needsRoot } from '../support/needs.ts'
 import { assertDocumented } from '../support/openapi.ts'
 import { startZombie } from '../support/processes.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
@@ -509,6 +509,7 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
       for (const { name, needs, run } of cases.filter((each) => each.group === group))
         test(name, (context) => {
           if (needs === 'other user') needsRoot(context)
+          if (needs === 'look') needsLinux(context)
           return run(peer())
         })
     })

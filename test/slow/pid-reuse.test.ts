@@ -36,7 +36,7 @@ const instant = async () => {
   return now
 }
 
-describe.skipIf(noNamespaces)(`in a PID namespace${noNamespaces ? ` (needs namespaces: ${noNamespaces})` : ''}`, () => {
+describe.skipIf(noNamespaces)(`in a PID namespace${noNamespaces ? ` (${noNamespaces})` : ''}`, () => {
   test('a process that got the PID of another one is spared by the time at which that one was seen', async () => {
     await using inside = await startNamespace()
     await using server = await startInside(inside)

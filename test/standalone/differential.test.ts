@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest'
+import { needsLinux } from '../support/needs.ts'
 import { compareWithOracle, randomSeed } from '../support/scenes.ts'
 
 const EVERY_ANSWER = `200 {"ok":true}
@@ -19,7 +20,8 @@ const EVERY_ANSWER = `200 {"ok":true}
 405 {"error":"Method Not Allowed"}
 413 {"error":"Payload Too Large"}`.split('\n')
 
-it('answers and records random requests as the README says', async () => {
+it('answers and records random requests as the README says', async (context) => {
+  needsLinux(context)
   const answers = await compareWithOracle({ requests: 3000, seed: randomSeed() })
   expect(answers.length).toBeGreaterThanOrEqual(3000)
   // The random requests reach all that an idle server on Linux answers.

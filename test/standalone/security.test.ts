@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { describeWith, needsRoot } from '../support/needs.ts'
+import { describeWith, needsLinux, needsRoot } from '../support/needs.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
@@ -391,7 +391,8 @@ describe('the record', () => {
     expect(server.stdout()).toMatch(/^[\n\x20-\x7e]+$/)
   })
 
-  test('cannot be forged by the name of a process', async () => {
+  test('cannot be forged by the name of a process', async (context) => {
+    needsLinux(context)
     await using server = await startServer()
     using target = await startTarget('process.title = "a) R\\n{\\"pid\\":"')
     expect((await server.kill({ pid: target.pid })).status).toBe(200)

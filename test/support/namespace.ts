@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs'
 
 /** Why a test in a PID namespace cannot run here; undefined where it can. */
 export const noNamespaces = (() => {
-  if (process.getuid?.() !== 0) return 'only root can make a PID namespace'
+  if (process.getuid?.() !== 0) return 'needs root, to make a PID namespace'
   const { status } = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true'])
-  return status === 0 ? undefined : 'unshare cannot make a PID namespace here'
+  return status === 0 ? undefined : 'needs an unshare that can make a PID namespace'
 })()
 
 /** The one child of a process. */

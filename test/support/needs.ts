@@ -9,7 +9,7 @@ const isRoot = process.getuid?.() === 0
 const onLinux = process.platform === 'linux'
 
 /** Whether /proc can be read; not so on other systems, and in some containers. */
-const hasProc = (() => {
+export const hasProc = (() => {
   try {
     return onLinux && readFileSync('/proc/self/stat', 'latin1').startsWith(`${process.pid} `)
   } catch {
@@ -29,7 +29,10 @@ export const needsRoot = ({ skip }: Skips) => skip(!isRoot, 'needs root')
 
 const hasTerminal = runs('python3', '-c', 'import pty')
 
-export const needsTerminal = ({ skip }: Skips) => skip(!hasTerminal, 'needs python3, to open a terminal')
+export const needsTerminal = ({ skip }: Skips) => {
+  skip(!hasProc, 'needs Linux with /proc')
+  skip(!hasTerminal, 'needs python3, to open a terminal')
+}
 
 export const needsIPv6 = ({ skip }: Skips) => skip(!hasIPv6, 'needs IPv6')
 

@@ -41,12 +41,19 @@ export const startSleeper = (options: { uid?: number; gid?: number } = {}, file 
   return targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
 }
 
-/** Starts a process whose child is a zombie, as it does not reap it. */
-export const startZombie = async () => {
-  // What the shell becomes knows of no child.
-  const parent = await startCommand(['sh', '-c', 'sleep 0 & echo $!; exec sleep 600'])
-  await untilState(Number(parent.said), 'Z')
+/** Starts a process whose parent never reaps it: what the shell becomes knows of no child. */
+export const startUnreaped = async () => {
+  const parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
+  while (readFileSync(`/proc/${parent.child.pid}/comm`, 'latin1') !== 'sleep\n') await sleep(2)
   return { ...parent, pid: Number(parent.said) }
+}
+
+/** Starts a process that is a zombie. */
+export const startZombie = async () => {
+  const zombie = await startUnreaped()
+  process.kill(zombie.pid, 'SIGKILL')
+  await untilState(zombie.pid, 'Z')
+  return zombie
 }
 
 /** exit(2), unlike exit(3), ends the calling thread alone. */

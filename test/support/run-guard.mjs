@@ -22,12 +22,23 @@ const linux = () =>
     })
 
 const others = () =>
-  execFileSync('ps', ['-axEww', '-o', 'pid=,command='], { encoding: 'utf8', maxBuffer: 2 ** 26 })
+  execFileSync('ps', ['-axEww', '-o', 'pid=,command='], {
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
     .split('\n')
     .filter((line) => line.split(/\s+/).includes(mark))
     .map((line) => [Number.parseInt(line, 10), line.trim().slice(0, 200)])
 
-const left = () => (process.platform === 'linux' ? linux() : others()).filter(([pid]) => pid !== process.pid)
+const left = () => {
+  try {
+    return (process.platform === 'linux' ? linux() : others()).filter(([pid]) => pid !== process.pid)
+  } catch {
+    // What cannot be seen is not killed.
+    return []
+  }
+}
 
 if (task === 'list') {
   for (const [pid, command] of left()) console.log(`${pid} ${command}`)
