@@ -4,7 +4,10 @@ import { skips } from './vitest.skips.ts'
 
 const slow = 'test/slow/**/*.test.ts'
 /** Nothing outlives the run. */
-const owned = { globalSetup: 'test/support/run-setup.ts', setupFiles: 'test/support/children.ts' }
+const owned = {
+  globalSetup: ['test/support/fresh-build.ts', 'test/support/run-setup.ts'],
+  setupFiles: 'test/support/children.ts',
+}
 
 export default defineConfig({
   test: {

@@ -36,7 +36,7 @@ const table: Reporter = {
 export default defineConfig({
   test: {
     include: ['test/runtimes/*.test.ts'],
-    globalSetup: 'test/support/run-setup.ts',
+    globalSetup: ['test/support/fresh-build.ts', 'test/support/run-setup.ts'],
     setupFiles: 'test/support/children.ts',
     testTimeout: 60_000,
     hookTimeout: 60_000,

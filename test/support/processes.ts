@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inTime } from './in-time.ts'
 import { type Target, targetOf } from './target.ts'
 
 /** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
@@ -25,7 +26,8 @@ export interface Started extends Disposable {
 export const startCommand = async (command: readonly string[]): Promise<Started> => {
   const [file = '', ...args] = command
   const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [said] = await once(child.stdout, 'data')
+  const state = () => `It exited with ${child.exitCode ?? child.signalCode}`
+  const [said] = await inTime(`the first word of ${command.join(' ')}`, once(child.stdout, 'data'), state)
   return {
     child,
     said: String(said).trim(),

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { inTime } from './in-time.ts'
 
 export interface RawConnection extends Disposable {
   socket: Socket
@@ -28,8 +29,8 @@ export const openRaw = async (url: string): Promise<RawConnection> => {
     socket,
     received: () => text,
     closed,
-    until: (pattern) =>
-      new Promise((resolve, reject) => {
+    until: (pattern) => {
+      const matched = new Promise<string>((resolve, reject) => {
         const look = () => {
           if (!pattern.test(text)) return
           socket.off('data', look)
@@ -38,7 +39,9 @@ export const openRaw = async (url: string): Promise<RawConnection> => {
         socket.on('data', look)
         closed.then(() => reject(new Error(`Closed after ${JSON.stringify(text)}`)))
         look()
-      }),
+      })
+      return inTime(`an answer like ${pattern}`, matched, () => `Came: ${JSON.stringify(text)}`)
+    },
     [Symbol.dispose]: () => socket.destroy(),
   }
 }

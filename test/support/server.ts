@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { inTime } from './in-time.ts'
 
 export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.cjs', import.meta.url))
 
@@ -59,7 +60,8 @@ export const startServer = async ({
   const records: Record<string, unknown>[] = []
   const watchers = new Set<() => void>()
   let seen = 0
-  const url = await new Promise<string>((resolve, reject) => {
+  const said = () => `It said: ${stdout}${stderr}`
+  const ready = new Promise<string>((resolve, reject) => {
     let found: RegExpExecArray | null = null
     const look = () => {
       found ??= listening.exec(stdout) ?? listening.exec(stderr)
@@ -84,6 +86,10 @@ export const startServer = async ({
     child.once('error', reject)
     exited.then(([code]) => reject(new Error(`The server exited with ${code}: ${stderr}`)), reject)
   })
+  const url = await inTime(`${listening} of ${[...command, ...args].join(' ')}`, ready, said).catch((error) => {
+    child.kill('SIGKILL')
+    throw error
+  })
 
   const watch = <Found>(find: () => Found | undefined) =>
     new Promise<Found>((resolve) => {
@@ -99,7 +105,7 @@ export const startServer = async ({
 
   const stop = async () => {
     child.kill('SIGTERM')
-    const [code] = await exited
+    const [code] = await inTime('the server to stop', exited, said)
     return code
   }
   return {
@@ -108,9 +114,18 @@ export const startServer = async ({
     records,
     stdout: () => stdout,
     stderr: () => stderr,
-    record: (fits) => watch(() => records.find(fits)),
+    record: (fits) =>
+      inTime(
+        `a record that fits ${fits}`,
+        watch(() => records.find(fits)),
+        said,
+      ),
     says: async (pattern, from = 0) => {
-      await watch(() => pattern.exec(stdout.slice(from)) ?? undefined)
+      await inTime(
+        `it to say ${pattern}`,
+        watch(() => pattern.exec(stdout.slice(from)) ?? undefined),
+        said,
+      )
     },
     kill: async (body, headers = {}) => {
       const response = await fetch(`${url}/api/connections/kill`, {

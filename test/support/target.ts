@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { inTime } from './in-time.ts'
 
 export interface Target extends Disposable {
   pid: number
@@ -32,7 +33,7 @@ export const startTarget = async (script = '', options: { uid?: number; gid?: nu
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const target = targetOf(child)
-  await once(child.stdout, 'data')
+  await inTime(`a target to run: ${script}`, once(child.stdout, 'data'), () => `Alive: ${target.isAlive()}`)
   return target
 }
 
