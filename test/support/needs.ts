@@ -49,3 +49,7 @@ export const describeWith = (needs: readonly (keyof typeof LACKS)[], name: strin
   const note = missing.length > 0 ? ` (needs ${missing.join(', ')})` : ''
   describe.skipIf(missing.length > 0)(name + note, tests)
 }
+
+const hasOpenssl = runs('openssl', 'version')
+
+export const needsOpenssl = ({ skip }: Skips) => skip(!hasOpenssl, 'needs openssl')
