@@ -11,6 +11,8 @@ export interface StartOptions {
   args?: readonly string[]
   env?: Readonly<Record<string, string>>
   cwd?: string
+  /** What the command has as its descriptor 3. Default: nothing. */
+  fd?: number
   uid?: number
   gid?: number
   /** What the command says once it listens, with the place as its first group. Default: the record of the built file. */
@@ -46,14 +48,17 @@ export const startServer = async ({
   args = ['--port', '0'],
   env = {},
   listening = OWN_RECORD,
+  fd,
   ...options
 }: StartOptions = {}): Promise<RunningServer> => {
   const [file = '', ...rest] = command
   const child = spawn(file, [...rest, ...args], {
     ...options,
     env: { ...cleanEnv(), ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['ignore', 'pipe', 'pipe', fd],
   })
+  const { stdout: output, stderr: errors } = child
+  if (!output || !errors) throw new Error('There is nothing to read from')
   const exited = once(child, 'exit')
   let stdout = ''
   let stderr = ''
@@ -67,11 +72,11 @@ export const startServer = async ({
       found ??= listening.exec(stdout) ?? listening.exec(stderr)
       if (found) resolve(found[1] ?? '')
     }
-    child.stderr.on('data', (chunk) => {
+    errors.on('data', (chunk) => {
       stderr += chunk
       look()
     })
-    child.stdout.on('data', (chunk) => {
+    output.on('data', (chunk) => {
       stdout += chunk
       look()
       for (let end = stdout.indexOf('\n', seen); end >= 0; end = stdout.indexOf('\n', seen)) {
