@@ -17,10 +17,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
   ENOTFOUND: 'a name without an address; choose an address',
 }
-const OF_SOCKETS: typeof REASONS = {
-  ...REASONS,
-  EACCES: 'its folder must exist, and be one that this user may write to',
-}
+const NO_FOLDER = 'its folder must exist, and be one that this user may write to'
+const OF_SOCKETS: typeof REASONS = { ...REASONS, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
 
 /**
  * Listens where the settings say, and on nothing else.

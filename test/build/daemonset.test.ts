@@ -24,6 +24,7 @@ describe('build/daemonset.yaml', () => {
       capabilities: { drop: ['ALL'], add: ['KILL'] },
       allowPrivilegeEscalation: false,
       readOnlyRootFilesystem: true,
+      appArmorProfile: { type: 'Unconfined' },
     })
     expect(container.securityContext.privileged).toBeUndefined()
   })

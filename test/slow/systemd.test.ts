@@ -6,7 +6,7 @@ import { emptyFolder } from '../support/folder.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
-const UNIT = fileURLToPath(new URL('../../build/psys-kill.service', import.meta.url))
+const UNIT = fileURLToPath(new URL('../../build/psys-kill-tcp.service', import.meta.url))
 const TOKEN = 'correct-horse-battery-staple'
 const unit = readFileSync(UNIT, 'utf8')
 
@@ -23,7 +23,7 @@ const unless = (possible: boolean, needs: string) => (possible ? '' : ` (skipped
 describe.skipIf(!hasAnalyze)(`systemd-analyze${unless(hasAnalyze, 'systemd-analyze')}`, () => {
   test('verifies the unit', () => {
     using folder = emptyFolder()
-    const copy = folder.file('psys-kill.service')
+    const copy = folder.file('psys-kill-tcp.service')
     // Its Node is where systemd looks for programs; the one of the tests may be elsewhere.
     writeFileSync(copy, unit.replace('ExecStart=node', `ExecStart=${process.execPath}`))
     const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', copy], { encoding: 'utf8' })
@@ -34,7 +34,7 @@ describe.skipIf(!hasAnalyze)(`systemd-analyze${unless(hasAnalyze, 'systemd-analy
     const output = execFileSync('systemd-analyze', ['security', '--offline=true', '--no-pager', UNIT], {
       encoding: 'utf8',
     })
-    const [, level] = /Overall exposure level for psys-kill\.service: (\S+)/.exec(output) ?? []
+    const [, level] = /Overall exposure level for psys-kill-tcp\.service: (\S+)/.exec(output) ?? []
     expect(Number(level)).toBeLessThanOrEqual(1.8)
   })
 })

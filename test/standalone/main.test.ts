@@ -96,6 +96,9 @@ describe.concurrent('starting', () => {
   test.each<[args: string[], env: Record<string, string>, names: string]>([
     [['--token-file', '/no/such\nfile'], {}, '/no/such file'],
     [[], { PSYS_KILL_TOKENFILE: '/run/token' }, 'PSYS_KILL_TOKENFILE'],
+    [['--host', '192.0.2.1'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'choose one that `ip address` lists'],
+    [['--port', '-1'], {}, 'behind an equals sign'],
+    [['--socket', '/no/such/folder/socket'], {}, 'its folder must exist'],
     [['--host', 'name.invalid'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'name.invalid'],
   ])('%j %j is one clear line and exit code 1', async (args, env, names) => {
     const { code, stdout, stderr } = await runToEnd(args, env)

@@ -1,14 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { linkSync, renameSync } from 'node:fs'
+import { existsSync, linkSync, renameSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
-import { needsLinux } from '../support/needs.ts'
+import { needsLinux, runs } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
-import { TOKEN } from '../support/settings.ts'
+import { messageOf, read, TOKEN } from '../support/settings.ts'
 
 beforeEach(needsLinux)
 
@@ -107,4 +107,47 @@ describe('a socket that is handed over', () => {
     await using server = await startServer({ env })
     expect(server.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
   })
+})
+
+const mine = { LISTEN_FDS: '1', LISTEN_PID: String(process.pid) }
+const theirs = { LISTEN_FDS: '1', LISTEN_PID: String(process.ppid) }
+
+describe('LISTEN_FDS', () => {
+  test('is obeyed, whatever the platform says in PORT', () => {
+    expect(read([], { ...mine, PORT: '8080' }).fd).toBe(3)
+  })
+
+  test.each([
+    [['--host', '127.0.0.1'], {}],
+    [['--port', '0'], {}],
+    [['--socket', '/run/s'], {}],
+    [[], { PSYS_KILL_HOST: '127.0.0.1' }],
+    [[], { PSYS_KILL_SOCKET: '/run/s' }],
+  ])('contradicts %j %j', (args, env) => {
+    expect(messageOf(args, { ...mine, ...env })).toContain('leave out --host, --port and --socket.')
+  })
+
+  test('and is for another process, is not replaced by a port that every user may connect to', () => {
+    expect(messageOf([], theirs)).toContain(`hands a socket to process ${process.ppid}`)
+    expect(messageOf([], { LISTEN_FDS: '1' })).toContain('hands a socket to process undefined')
+    expect(read(['--port', '0'], theirs).fd).toBeUndefined()
+    expect(read([], { LISTEN_PID: mine.LISTEN_PID }).fd).toBeUndefined()
+  })
+})
+
+test('the server that systemd-socket-activate starts leaves the socket to systemd when it stops', async ({ skip }) => {
+  skip(!runs('systemd-socket-activate', '--version'), 'needs systemd-socket-activate')
+  using folder = emptyFolder()
+  const path = folder.file('socket')
+  await using server = await startServer({
+    command: ['systemd-socket-activate', '-l', path],
+    args: [process.execPath, BUILT_FILE],
+    listening: /Listening on (\S+) as 3/,
+  })
+  using target = startSleeper()
+  const answer = await exchange(path, killRequest(JSON.stringify({ pid: target.pid }), { host: 'any.example' }))
+  expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' })
+  expect(await target.ended).toBe('SIGTERM')
+  expect(await server.stop()).toBe(0)
+  expect(existsSync(path)).toBe(true)
 })

@@ -12,6 +12,9 @@ describe('a variable that there is not', () => {
     ['PSYSKILL_TOKEN', 'PSYS_KILL_TOKEN'],
     ['PSYS_KIL_TOKEN', 'PSYS_KILL_TOKEN'],
     ['PSYS-KILL-TOKEN', 'PSYS_KILL_TOKEN'],
+    ['PSYS_KLIL_TOKEN', 'PSYS_KILL_TOKEN'],
+    ['PSSY_KILL_TOKEN', 'PSYS_KILL_TOKEN'],
+    ['PSYS_KILL_TOKNE', 'PSYS_KILL_TOKEN'],
     ['PSYS_KILL_PORT', 'PORT'],
     ['PSYS_KILL_PORTS', 'PORT'],
   ])('%s is an error that names %s', (name, meant) => {
