@@ -28,7 +28,7 @@ const freePort = async () => {
 }
 
 /** Starts nginx with build/nginx.conf; only the addresses and the files of the certificate are the test's own. */
-const startNginx = async (addresses: Readonly<Record<Name, string>>) => {
+const startNginx = async (addresses: Readonly<Record<Name, string>>, more = '') => {
   const folder = emptyFolder()
   chmodSync(folder.path, 0o777)
   const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', folder.file('key')]
@@ -48,7 +48,7 @@ const startNginx = async (addresses: Readonly<Record<Name, string>>) => {
   writeFileSync(
     folder.file('nginx.conf'),
     `daemon off; error_log stderr notice; pid ${folder.file('pid')}; events {}
-    http { access_log off; ${temporary.join(' ')} include ${folder.file('site.conf')}; }`,
+    http { access_log off; ${temporary.join(' ')} ${more} include ${folder.file('site.conf')}; }`,
   )
   const nginx = await startServer({
     command: [NGINX, '-e', 'stderr', '-p', folder.path, '-c', folder.file('nginx.conf')],
@@ -66,84 +66,97 @@ const startNginx = async (addresses: Readonly<Record<Name, string>>) => {
   }
 }
 
-describe.skipIf(missing.length > 0)(
-  `nginx in front of three hosts${missing.length > 0 ? ` (needs ${missing.join()})` : ''}`,
-  () => {
-    const servers: Partial<Record<Name, RunningServer>> = {}
-    let nginx: Awaited<ReturnType<typeof startNginx>>
+const needed = missing.length > 0 ? ` (needs ${missing.join()})` : ''
 
-    beforeAll(async () => {
-      const addresses = { a: '', b: '', c: '' }
-      for (const name of names) {
-        const args = ['--host', HOSTS[name], '--port', '0']
-        const server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
-        servers[name] = server
-        addresses[name] = new URL(server.url).host
-      }
-      nginx = await startNginx(addresses)
-    })
-    afterAll(async () => {
-      await nginx[Symbol.asyncDispose]()
-      for (const name of names) await servers[name]?.[Symbol.asyncDispose]()
-    })
+describe.skipIf(missing.length > 0)(`nginx in front of three hosts${needed}`, () => {
+  const servers: Partial<Record<Name, RunningServer>> = {}
+  let nginx: Awaited<ReturnType<typeof startNginx>>
 
-    const kill = (name: string, body: object, headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` }) =>
-      new Promise<number | undefined>((resolve, reject) => {
-        const options = { method: 'POST', ca: nginx.ca, headers: { 'content-type': 'application/json', ...headers } }
-        const sending = request(`${nginx.url}/hosts/${name}/api/connections/kill`, options, (response) => {
-          response.resume().on('end', () => resolve(response.statusCode))
-        })
-        sending.on('error', reject)
-        sending.end(JSON.stringify(body))
+  beforeAll(async () => {
+    const addresses = { a: '', b: '', c: '' }
+    for (const name of names) {
+      const args = ['--host', HOSTS[name], '--port', '0']
+      const server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
+      servers[name] = server
+      addresses[name] = new URL(server.url).host
+    }
+    nginx = await startNginx(addresses)
+  })
+  afterAll(async () => {
+    await nginx[Symbol.asyncDispose]()
+    for (const name of names) await servers[name]?.[Symbol.asyncDispose]()
+  })
+
+  const kill = (
+    name: string,
+    body: object,
+    headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` },
+    through = nginx,
+  ) =>
+    new Promise<number | undefined>((resolve, reject) => {
+      const options = { method: 'POST', ca: through.ca, headers: { 'content-type': 'application/json', ...headers } }
+      const sending = request(`${through.url}/hosts/${name}/api/connections/kill`, options, (response) => {
+        response.resume().on('end', () => resolve(response.statusCode))
       })
-
-    describeConformance(['look'], () => ({
-      url: `${nginx.url}/hosts/a`,
-      ca: nginx.ca,
-      has: ['look'],
-      pid: servers.a?.child.pid ?? 0,
-      headers: { authorization: `Bearer ${TOKEN}` },
-      answers: [] as Peer['answers'],
-    }))
-
-    test('kills on the host that the path names, and asks no other', async () => {
-      for (const name of names) {
-        using target = await startTarget()
-        expect(await kill(name, { pid: target.pid })).toBe(200)
-        expect(await target.ended).toBe('SIGTERM')
-        await servers[name]?.record(({ pid }) => pid === target.pid)
-        const killers = names.filter((each) => servers[each]?.records.some(({ pid }) => pid === target.pid))
-        expect(killers).toEqual([name])
-      }
+      sending.on('error', reject)
+      sending.end(JSON.stringify(body))
     })
 
-    test.each(['d', 'A', '', 'a/../b', 'a%2f..', '10.0.0.1:3000'])('has no host named %j', async (name) => {
-      expect(await kill(name, { pid: 0 })).toBe(name === 'a/../b' ? 400 : 404)
-    })
+  describeConformance(['look'], () => ({
+    url: `${nginx.url}/hosts/a`,
+    ca: nginx.ca,
+    has: ['look'],
+    pid: servers.a?.child.pid ?? 0,
+    headers: { authorization: `Bearer ${TOKEN}` },
+    answers: [] as Peer['answers'],
+  }))
 
-    test('leaves the token to the hosts', async () => {
+  test('kills on the host that the path names, and asks no other', async () => {
+    for (const name of names) {
       using target = await startTarget()
-      expect(await kill('a', { pid: target.pid }, {})).toBe(401)
-      expect(target.isAlive()).toBe(true)
-    })
+      expect(await kill(name, { pid: target.pid })).toBe(200)
+      expect(await target.ended).toBe('SIGTERM')
+      await servers[name]?.record(({ pid }) => pid === target.pid)
+      const killers = names.filter((each) => servers[each]?.records.some(({ pid }) => pid === target.pid))
+      expect(killers).toEqual([name])
+    }
+  })
 
-    test('has patience for the longest wait that can be asked for', () => {
-      const [, seconds] =
-        /proxy_read_timeout (\d+)s/.exec(readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')) ?? []
-      expect(Number(seconds)).toBeGreaterThan(60)
-    })
+  test.each(['d', 'A', '', 'a/../b', 'a%2f..', '10.0.0.1:3000'])('has no host named %j', async (name) => {
+    expect(await kill(name, { pid: 0 })).toBe(name === 'a/../b' ? 400 : 404)
+  })
 
-    test('waits for an exit', async () => {
-      using target = await startTarget("process.on('SIGTERM', () => {})")
-      expect(await kill('c', { pid: target.pid, waitMs: 1500 })).toBe(200)
-      expect(target.isAlive()).toBe(true)
-    })
+  test('leaves the token to the hosts', async () => {
+    using target = await startTarget()
+    expect(await kill('a', { pid: target.pid }, {})).toBe(401)
+    expect(target.isAlive()).toBe(true)
+  })
 
-    test('answers 502 for a host that is down, and for that one alone', async () => {
-      await servers.b?.stop()
-      expect(await kill('b', { pid: 0 })).toBe(502)
-      expect(await kill('a', { pid: 0 })).toBe(400)
-      expect(await kill('c', { pid: 0 })).toBe(400)
-    })
-  },
-)
+  test('has patience for the longest wait that can be asked for', () => {
+    const [, seconds] =
+      /proxy_read_timeout (\d+)s/.exec(readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')) ?? []
+    expect(Number(seconds)).toBeGreaterThan(60)
+  })
+
+  test('waits for an exit', async () => {
+    using target = await startTarget("process.on('SIGTERM', () => {})")
+    expect(await kill('c', { pid: target.pid, waitMs: 1500 })).toBe(200)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('signals on no second host where the name of one has several addresses', async () => {
+    using target = await startTarget()
+    const dead = `127.0.0.9:${await freePort()}`
+    const upstream = `upstream pair { server ${dead}; server ${new URL(servers.c?.url ?? '').host}; }`
+    await using other = await startNginx({ a: 'pair', b: dead, c: dead }, upstream)
+    expect(await kill('a', { pid: target.pid }, undefined, other)).toBe(502)
+    expect(target.isAlive()).toBe(true)
+  })
+
+  test('answers 502 for a host that is down, and for that one alone', async () => {
+    await servers.b?.stop()
+    expect(await kill('b', { pid: 0 })).toBe(502)
+    expect(await kill('a', { pid: 0 })).toBe(400)
+    expect(await kill('c', { pid: 0 })).toBe(400)
+  })
+})
