@@ -1,5 +1,8 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import packageJson from '../../package.json' with { type: 'json' }
+import { BUILT_FILE } from '../support/server.ts'
 
 /** A file of build/, and the values of a directive in it, in their order. */
 const fileOf = (name: string) => {
@@ -56,4 +59,10 @@ test('build/Dockerfile runs as user 0, and asks for a token', () => {
   const { values } = fileOf('Dockerfile')
   expect(values('USER')).toEqual(['0'])
   expect(JSON.parse(values('CMD').join())).toEqual(['--host', '0.0.0.0', '--token-file', '/run/psys-kill.token'])
+})
+
+test('npm start runs the file that the build makes', () => {
+  const [, file = ''] = /^node (\S+)$/.exec(packageJson.scripts.start) ?? []
+  expect(fileURLToPath(new URL(`../../${file}`, import.meta.url))).toBe(BUILT_FILE)
+  expect(existsSync(BUILT_FILE)).toBe(true)
 })

@@ -6,9 +6,10 @@ import { emptyFolder } from '../support/folder.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
-const UNIT = fileURLToPath(new URL('../../build/psys-kill-tcp.service', import.meta.url))
+const inBuild = (name: string) => fileURLToPath(new URL(`../../build/${name}`, import.meta.url))
+const UNITS = ['psys-kill.socket', 'psys-kill.service', 'psys-kill-tcp.service']
 const TOKEN = 'correct-horse-battery-staple'
-const unit = readFileSync(UNIT, 'utf8')
+const unit = readFileSync(inBuild('psys-kill-tcp.service'), 'utf8')
 
 /** The values of a directive, in the order of the file. */
 const values = (directive: string) =>
@@ -21,20 +22,22 @@ const mayDeny = hasAnalyze && mayRestrict && runs('strace', '-f', 'true')
 const unless = (possible: boolean, needs: string) => (possible ? '' : ` (skipped: needs ${needs})`)
 
 describe.skipIf(!hasAnalyze)(`systemd-analyze${unless(hasAnalyze, 'systemd-analyze')}`, () => {
-  test('verifies the unit', () => {
+  test('verifies the units', () => {
     using folder = emptyFolder()
-    const copy = folder.file('psys-kill-tcp.service')
-    // Its Node is where systemd looks for programs; the one of the tests may be elsewhere.
-    writeFileSync(copy, unit.replace('ExecStart=node', `ExecStart=${process.execPath}`))
-    const { status, stdout, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', copy], { encoding: 'utf8' })
+    for (const name of UNITS) {
+      const text = readFileSync(inBuild(name), 'utf8')
+      // Their Node is where systemd looks for programs; the one of the tests may be elsewhere.
+      writeFileSync(folder.file(name), text.replace('ExecStart=node', `ExecStart=${process.execPath}`))
+    }
+    const args = ['verify', '--man=no', ...UNITS.map(folder.file)]
+    const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' })
     expect({ status, output: stdout + stderr }).toEqual({ status: 0, output: '' })
   })
 
-  test('rates its exposure at 1.8 or less', () => {
-    const output = execFileSync('systemd-analyze', ['security', '--offline=true', '--no-pager', UNIT], {
-      encoding: 'utf8',
-    })
-    const [, level] = /Overall exposure level for psys-kill-tcp\.service: (\S+)/.exec(output) ?? []
+  test.each(UNITS.filter((name) => name.endsWith('.service')))('rates the exposure of %s at 1.8 or less', (name) => {
+    const args = ['security', '--offline=true', '--no-pager', inBuild(name)]
+    const output = execFileSync('systemd-analyze', args, { encoding: 'utf8' })
+    const [, level] = /Overall exposure level for \S+: (\S+)/.exec(output) ?? []
     expect(Number(level)).toBeLessThanOrEqual(1.8)
   })
 })
