@@ -5,12 +5,12 @@ import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 
 const { spec } = parse(readFileSync(new URL('../../build/daemonset.yaml', import.meta.url), 'utf8'), { version: '1.1' })
 const pod = spec.template.spec
 const [container] = pod.containers
 
-const TOKEN = 'correct-horse-battery-staple'
 const NOBODY = { uid: 65_534, gid: 65_534 }
 
 describe('build/daemonset.yaml', () => {

@@ -2,10 +2,12 @@ import { readdirSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { describe, expect, test } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { needsLinux, needsRoot } from '../support/needs.ts'
 import { assertDocumented } from '../support/openapi.ts'
 import { startZombie } from '../support/processes.ts'
 import { reapedPid, startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 
 /**
  * What an implementation has beyond the contract:
@@ -24,7 +26,7 @@ export interface Guarded {
 }
 
 export const GUARDED = {
-  PSYS_KILL_TOKEN: 'correct-horse-battery-staple',
+  PSYS_KILL_TOKEN: TOKEN,
   PSYS_KILL_ALLOW_HOST: 'kill.example',
   PSYS_KILL_ALLOW_ORIGIN: 'https://tools.example',
 } as const
@@ -73,8 +75,6 @@ interface Sent {
   headers?: Record<string, string>
 }
 
-const KILL_PATH = '/api/connections/kill'
-
 const send = (peer: Peer, { body, method = 'POST', path = KILL_PATH, headers }: Sent) =>
   new Promise<Answer>((resolve, reject) => {
     // No agent: a connection that a peer closes must not be the next one's.
@@ -110,7 +110,7 @@ const refusal = (status: number, error: string) => answer(status, { error })
 const BAD_PID = refusal(400, 'Invalid pid')
 const DENIED = refusal(403, 'Permission denied')
 const NOT_FOUND = refusal(404, 'Process not found')
-const targetOf = ({ user }: Peer, script?: string) => startTarget(script, user)
+const startFor = ({ user }: Peer, script?: string) => startTarget(script, user)
 
 /** The process of the script says when its handlers are there: `startTarget` waits for that. */
 const IGNORES = "process.on('SIGTERM', () => {})"
@@ -142,7 +142,7 @@ const plain: ConformanceCase[] = [
     group: 'kill',
     name: `terminates the process whose PID is given as ${form}`,
     run: async (peer: Peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       expect(await kill(peer, body(target.pid))).toMatchObject(answer(200, { ok: true }))
       expect(await target.ended).toBe('SIGTERM')
       expect(await kill(peer, body(target.pid))).toMatchObject(NOT_FOUND)
@@ -152,7 +152,7 @@ const plain: ConformanceCase[] = [
     group: 'kill',
     name: 'sends nothing but SIGTERM, and says so to a process that ignores it',
     run: async (peer) => {
-      using target = await targetOf(peer, IGNORES)
+      using target = await startFor(peer, IGNORES)
       expect(await kill(peer, { pid: target.pid })).toMatchObject(answer(200, { ok: true }))
       expect(await kill(peer, { pid: target.pid })).toMatchObject(answer(200, { ok: true }))
       expect(target.isAlive()).toBe(true)
@@ -169,7 +169,7 @@ const plain: ConformanceCase[] = [
     group: 'unknown field',
     name: `refuses ${field}, and nothing is signalled`,
     run: async (peer: Peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       const body = `{"pid":${target.pid},${field}}`
       expect(await kill(peer, body)).toMatchObject(refusal(400, 'Unknown field'))
       expect(target.isAlive()).toBe(true)
@@ -248,7 +248,7 @@ const conditions: ConformanceCase[] = [
     name: 'spares a process that started later, and terminates one that started before',
     needs: 'look',
     run: async (peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       expect(await kill(peer, { pid: target.pid, startedBefore: PAST })).toMatchObject(NOT_FOUND)
       expect(target.isAlive()).toBe(true)
       expect(await kill(peer, { pid: target.pid, startedBefore: FUTURE })).toMatchObject(answer(200, { ok: true }))
@@ -260,7 +260,7 @@ const conditions: ConformanceCase[] = [
     name: 'is not supported without /proc, and nothing is signalled',
     lacks: 'look',
     run: async (peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       expect(await kill(peer, { pid: target.pid, startedBefore: FUTURE, waitMs: 1 })).toMatchObject(
         refusal(501, 'startedBefore is not supported here'),
       )
@@ -280,8 +280,8 @@ const conditions: ConformanceCase[] = [
     group: 'waitMs',
     name: 'tells that a process has exited, and that one has not',
     run: async (peer) => {
-      using obeys = await targetOf(peer, EXITS_LATER)
-      using ignores = await targetOf(peer, IGNORES)
+      using obeys = await startFor(peer, EXITS_LATER)
+      using ignores = await startFor(peer, IGNORES)
       const [exited, running] = await Promise.all([
         kill(peer, { pid: obeys.pid, waitMs: 10_000 }),
         kill(peer, { pid: ignores.pid, waitMs: 300 }),
@@ -312,7 +312,7 @@ const conditions: ConformanceCase[] = [
     name: 'does not find a thread',
     needs: 'look',
     run: async (peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       const threads = readdirSync(`/proc/${target.pid}/task`).map(Number)
       expect(await kill(peer, { pid: threads.find((id) => id !== target.pid) })).toMatchObject(NOT_FOUND)
       expect(target.isAlive()).toBe(true)
@@ -381,7 +381,7 @@ const recording: ConformanceCase[] = [
     name: 'tells of a signal who asked, and whom it went to',
     needs: 'server',
     run: async (peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       const record = await recordOf(peer, await kill(peer, { pid: target.pid }), 'sent')
       expect(record).toMatchObject({ method: 'POST', path: KILL_PATH, pid: target.pid, outcome: 'sent', status: 200 })
       expect(record?.['remote']).toBe(peer.remote)
@@ -392,7 +392,7 @@ const recording: ConformanceCase[] = [
     name: 'tells of a wait how it ended, beside the signal',
     needs: 'server',
     run: async (peer) => {
-      using target = await targetOf(peer, EXITS_LATER)
+      using target = await startFor(peer, EXITS_LATER)
       const answered = await kill(peer, { pid: target.pid, waitMs: 10_000 })
       expect(await recordOf(peer, answered, 'exited')).toMatchObject({ pid: target.pid, status: 200 })
     },
@@ -429,7 +429,7 @@ const guarded: ConformanceCase[] = [
     name: `refuses ${name}, on record`,
     needs: 'server' as const,
     run: async (peer: Peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       const answered = await kill(guardedOf(peer), { pid: target.pid }, { authorization })
       expect(answered).toMatchObject({
         ...refusal(401, 'Unauthorized'),
@@ -444,7 +444,7 @@ const guarded: ConformanceCase[] = [
     name: 'kills with the right one',
     needs: 'server',
     run: async (peer) => {
-      using target = await targetOf(peer)
+      using target = await startFor(peer)
       const answered = await kill(guardedOf(peer), { pid: target.pid })
       expect(answered).toMatchObject(answer(200, { ok: true }))
       expect(await target.ended).toBe('SIGTERM')

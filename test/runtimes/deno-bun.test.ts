@@ -10,9 +10,9 @@ import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 import { DENO_BUN_ENTRY, denoEnv, runtimes } from './runtimes.ts'
 
-const TOKEN = 'correct-horse-battery-staple'
 const LISTENING = /(http:\/\/[^/\s]+)/
 const deno = (...flags: string[]) => [runtimes.Deno, 'serve', '--no-lock', ...flags, DENO_BUN_ENTRY]
 const LOOPBACK = ['--host', '127.0.0.1', '--port', '0']

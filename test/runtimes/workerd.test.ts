@@ -8,6 +8,7 @@ import { createApp } from '../../src/index.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 import { describeConformance, type Feature, GUARDED, type Peer } from './conformance.ts'
 import { runtimes, versionOf } from './runtimes.ts'
 
@@ -146,10 +147,9 @@ for (const compatibility of [{ date: '2024-01-01' }, { date: '2026-11-17' }]) {
 
 describe('remoteSignaller in workerd', () => {
   test('kills with the Worker that wrangler-incompatible.md shows', async () => {
-    const token = 'correct-horse-battery-staple'
     const [, example = ''] = /```ts\n(.*?)```/s.exec(readFileSync(`${src}/../wrangler-incompatible.md`, 'utf8')) ?? []
-    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: token } })
-    const bindings = { PSYS_KILL_URL: peer.url, PSYS_KILL_TOKEN: token }
+    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+    const bindings = { PSYS_KILL_URL: peer.url, PSYS_KILL_TOKEN: TOKEN }
     const source = example.replace("'psys-kill'", "'./index.ts'")
     await using worker = await startWorker(source, { date: '2026-11-17' }, bindings)
     using target = await startTarget()

@@ -3,8 +3,8 @@ import { KILL_PATH, serverAnswers } from '../../src/app/answers.ts'
 import type { Outcome } from '../../src/app/signaller.ts'
 import { createServerApp, type ServerOptions } from '../../src/server/index.ts'
 import { createClosedApp } from '../../src/server/server-app.ts'
+import { TOKEN } from '../support/token.ts'
 
-const TOKEN = 'correct-horse-battery-staple'
 const ORIGIN = 'https://tools.example'
 
 const signalled: number[] = []

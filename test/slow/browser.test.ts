@@ -6,9 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 
 const EXECUTABLE = '/usr/bin/chromium'
-const TOKEN = 'correct-horse-battery-staple'
 const hasChromium = existsSync(EXECUTABLE)
 
 interface Prey {

@@ -4,12 +4,13 @@ import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { describeConformance, type Peer } from '../runtimes/conformance.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 
-const TOKEN = 'correct-horse-battery-staple'
 const HOSTS = { a: '127.0.0.2', b: '127.0.0.3', c: '127.0.0.4' } as const
 const names = ['a', 'b', 'c'] as const
 type Name = (typeof names)[number]

@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { killRequest, openRaw, type RawConnection, refusesConnections } from '../support/raw.ts'
-import { BUILT_FILE, startServer } from '../support/server.ts'
+import { BUILT_FILE, health, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
 /** The resident memory of a process in megabytes. */
@@ -45,8 +46,6 @@ const sendMany = async (url: string, count: number) => {
     await vi.waitFor(() => expect(answers).toBe(sent + 100), { interval: 1, timeout: 10_000 })
   }
 }
-
-const health = async (url: string) => (await fetch(`${url}/healthz`)).status
 
 describeWith(['Linux'], 'slow clients', () => {
   test('200 that send a byte a second and 1,000 that send nothing hold up nobody and are dropped', async () => {
@@ -236,7 +235,7 @@ describeWith(['Linux'], 'a log that cannot be written', () => {
       await sendMany(url, REQUESTS)
       expect(residentMegabytes(child.pid) - before).toBeLessThan(100)
       using target = await startTarget()
-      const response = await fetch(`${url}/api/connections/kill`, {
+      const response = await fetch(`${url}${KILL_PATH}`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ pid: target.pid }),

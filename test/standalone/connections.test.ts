@@ -4,10 +4,8 @@ import { describe, expect, test, vi } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { GRACE_MS } from '../../src/standalone/connections.ts'
 import { killRequest, openRaw, refusesConnections } from '../support/raw.ts'
-import { startServer } from '../support/server.ts'
+import { health, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
-
-const health = async (url: string) => (await fetch(`${url}/healthz`)).status
 
 describe.concurrent('a stop', () => {
   const halfOf = (pid: number) => {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { createApp, remoteSignaller } from '../../src/index.ts'
 import { requireToken } from '../../src/server/index.ts'
 import { describeConformance, type Peer } from '../runtimes/conformance.ts'
@@ -41,7 +42,7 @@ describe('a gateway to three machines', () => {
   const kill = async (name: string, body: object, token = OUTER_TOKEN) => {
     const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
     const init = { method: 'POST', headers, body: JSON.stringify(body) }
-    return (await fetch(`${gateway.url}/hosts/${name}/api/connections/kill`, init)).status
+    return (await fetch(`${gateway.url}/hosts/${name}${KILL_PATH}`, init)).status
   }
 
   beforeAll(async () => {

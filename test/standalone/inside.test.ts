@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
-import { TOKEN } from '../support/settings.ts'
+import { TOKEN } from '../support/token.ts'
 
 // What no client sees for certain, a script that is loaded before the built file tells.
 

@@ -1,10 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { exchange, killRequest, openRaw } from '../support/raw.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
+import { health, type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
-
-const TOKEN = 'correct-horse-battery-staple'
-const health = async (url: string) => (await fetch(`${url}/healthz`)).status
+import { TOKEN } from '../support/token.ts'
 
 const HOST = [403, '{"error":"Host not allowed"}', 'host'] as const
 const ORIGIN = [403, '{"error":"Origin not allowed"}', 'origin'] as const

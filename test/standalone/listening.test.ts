@@ -7,8 +7,9 @@ import { describeWith, needsIPv6 } from '../support/needs.ts'
 import { startCommand } from '../support/processes.ts'
 import { runToEnd } from '../support/run.ts'
 import { startServer } from '../support/server.ts'
+import { TOKEN } from '../support/token.ts'
 
-const env = { PSYS_KILL_TOKEN: 'correct-horse-battery-staple' }
+const env = { PSYS_KILL_TOKEN: TOKEN }
 const PORT = ['--port', '0']
 
 describeWith(['Linux'], 'what the kernel says where it listens', () => {

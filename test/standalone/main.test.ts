@@ -5,13 +5,11 @@ import { emptyFolder } from '../support/folder.ts'
 import { needsIPv6 } from '../support/needs.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
-import { BUILT_FILE, startServer } from '../support/server.ts'
+import { BUILT_FILE, health, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 
 const INVALID = { status: 400, body: '{"error":"Invalid pid"}' }
 const TOO_LARGE = { status: 413, body: '{"error":"Payload Too Large"}' }
-
-const health = async (url: string) => (await fetch(`${url}/healthz`)).status
 
 describe.concurrent('starting', () => {
   test('the file alone in an empty folder serves, kills, and leaves nothing behind', async () => {
@@ -21,7 +19,7 @@ describe.concurrent('starting', () => {
     using target = await startTarget()
     expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
     expect(await target.ended).toBe('SIGTERM')
-    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404 })
+    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404, text: '{"error":"Process not found"}' })
     expect(await server.kill({ pid: '1e3' })).toMatchObject({ status: 400 })
     expect(await server.stop()).toBe(0)
     expect(readdirSync(folder.path)).toEqual(['psys-kill.cjs'])

@@ -3,11 +3,12 @@ import { once } from 'node:events'
 import { closeSync, openSync, readFileSync, truncateSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { KILL_PATH } from '../../src/app/answers.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsTerminal } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { killRequest, openRaw } from '../support/raw.ts'
-import { BUILT_FILE } from '../support/server.ts'
+import { BUILT_FILE, health } from '../support/server.ts'
 import { targetOf } from '../support/target.ts'
 import { startUnread } from '../support/unread.ts'
 
@@ -25,10 +26,8 @@ const flood = async (url: string, count: number) => {
   }
 }
 
-const health = async (url: string) => (await fetch(`${url}/healthz`)).status
-
 const kill = (url: string, pid: number) =>
-  fetch(`${url}/api/connections/kill`, {
+  fetch(`${url}${KILL_PATH}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ pid }),

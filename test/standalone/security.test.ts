@@ -8,8 +8,8 @@ import { exchange, killRequest } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
 
-const TOKEN = 'correct-horse-battery-staple'
 const AUTHORIZATION = `Bearer ${TOKEN}`
 const NOBODY = 65_534
 

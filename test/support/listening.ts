@@ -26,7 +26,7 @@ const waiting = (pid: number | undefined, kind: string) => {
 }
 
 /** What a descriptor is; undefined where it was closed meanwhile. */
-const targetOf = (path: string) => {
+const openedBy = (path: string) => {
   try {
     return readlinkSync(path)
   } catch {
@@ -39,7 +39,7 @@ const targetOf = (path: string) => {
  */
 export const listeningPlaces = (pid: number | undefined): string[] => {
   const folder = `/proc/${pid}/fd`
-  const own = new Set(readdirSync(folder).map((fd) => targetOf(`${folder}/${fd}`)))
+  const own = new Set(readdirSync(folder).map((fd) => openedBy(`${folder}/${fd}`)))
   return ['tcp', 'tcp6', 'udp', 'udp6', 'unix']
     .flatMap((kind) => waiting(pid, kind))
     .filter(([inode]) => own.has(`socket:[${inode}]`))

@@ -16,6 +16,11 @@ export const untilState = async (pid: number, state: string) => {
   while (statField(pid, 3) !== state) await sleep(2)
 }
 
+/** Resolves when the process has become this program. */
+export const untilNamed = async (pid: number | string | undefined, name: string) => {
+  while (readFileSync(`/proc/${pid}/comm`, 'latin1') !== `${name}\n`) await sleep(2)
+}
+
 export interface Started extends Disposable {
   child: ChildProcess
   /** What it said first. */
@@ -46,7 +51,7 @@ export const startSleeper = (options: { uid?: number; gid?: number } = {}, file 
 /** Starts a process whose parent never reaps it: what the shell becomes knows of no child. */
 export const startUnreaped = async () => {
   const parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
-  while (readFileSync(`/proc/${parent.child.pid}/comm`, 'latin1') !== 'sleep\n') await sleep(2)
+  for (const pid of [parent.child.pid, parent.said]) await untilNamed(pid, 'sleep')
   return { ...parent, pid: Number(parent.said) }
 }
 

@@ -4,11 +4,11 @@ import type { Scene } from './asking.ts'
 import { differencesIn } from './differential.ts'
 import { emptyFolder } from './folder.ts'
 import type { Being, Place } from './oracle-model.ts'
-import { startCommand, startSleeper, startZombie } from './processes.ts'
+import { startCommand, startSleeper, startZombie, untilNamed } from './processes.ts'
 import { BUILT_FILE, startServer } from './server.ts'
 import { startTarget } from './target.ts'
+import { TOKEN } from './token.ts'
 
-const TOKEN = 'correct-horse-battery-staple'
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
 // What is ignored stays so for what the shell becomes.
 const DEAF = ['sh', '-c', 'trap "" TERM; echo up; exec sleep 600']
@@ -60,6 +60,7 @@ export const compareWithOracle = async ({ requests, seed }: { requests: number; 
   using guarded = startSleeper()
   using threaded = await startTarget()
   using deaf = await startCommand(DEAF)
+  await untilNamed(deaf.child.pid, 'sleep')
   using zombie = await startZombie()
   const pidMax = Number(readFileSync('/proc/sys/kernel/pid_max', 'latin1'))
   const nobody = [pidMax + 1, pidMax * 2, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + canary.pid, Number.MAX_SAFE_INTEGER]

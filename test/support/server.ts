@@ -146,3 +146,6 @@ export const startServer = async ({
     },
   }
 }
+
+/** The status of the health check. */
+export const health = async (url: string) => (await fetch(`${url}/healthz`)).status

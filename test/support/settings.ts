@@ -2,8 +2,9 @@ import fc from 'fast-check'
 import { expect } from 'vitest'
 import { readSettings, type Settings } from '../../src/standalone/settings.ts'
 import { SettingsError } from '../../src/standalone/settings-error.ts'
+import { TOKEN } from './token.ts'
 
-export const TOKEN = 'correct-horse-battery-staple'
+export { TOKEN }
 /** Each option, and the variable that may hold it. */
 export const VARIABLES = {
   host: 'PSYS_KILL_HOST',

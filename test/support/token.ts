@@ -1,0 +1,2 @@
+/** The token of the servers that have one. */
+export const TOKEN = 'correct-horse-battery-staple'
