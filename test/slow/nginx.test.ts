@@ -1,12 +1,11 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { request } from 'node:https'
-import { createServer } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/answers.ts'
 import { describeConformance, type Peer } from '../runtimes/conformance.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { freePort } from '../support/free-port.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
@@ -17,16 +16,6 @@ type Name = (typeof names)[number]
 
 const NGINX = '/usr/sbin/nginx'
 const missing = [NGINX, 'openssl'].filter((file) => spawnSync(file, ['-V']).error && spawnSync(file, ['version']).error)
-
-/** A port that was free a moment ago: nginx has no way to tell which one it got. */
-const freePort = async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' ? address?.port : undefined
-}
 
 /** Starts nginx with build/nginx.conf; only the addresses and the files of the certificate are the test's own. */
 const startNginx = async (addresses: Readonly<Record<Name, string>>, more = '') => {

@@ -1,7 +1,6 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -11,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } fro
 import { answers, serverAnswers } from '../../src/app/answers.ts'
 import { HELP } from '../../src/standalone/settings.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { freePort } from '../support/free-port.ts'
 import { type Block, blocksOf, fragmentsOf, linksOf } from '../support/markdown.ts'
 import { assertDocumented, isDocumentedRequest } from '../support/openapi.ts'
 import { KILL } from '../support/post.ts'
@@ -51,15 +51,6 @@ afterAll(async () => {
   await tokenServer[Symbol.asyncDispose]()
   folder[Symbol.dispose]()
 })
-
-const freePort = async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
-}
 
 const namesToken = ({ text }: Block) => /\bTOKEN\b/.test(text)
 

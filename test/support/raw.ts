@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { headOf } from './answers.ts'
 import { inTime } from './in-time.ts'
 
 export interface RawConnection extends Disposable {
@@ -70,14 +71,10 @@ const unchunk = (body: string): string => {
 }
 
 const parse = (text: string): RawAnswer => {
-  const [head = '', ...rest] = text.split('\r\n\r\n')
-  const [first = '', ...lines] = head.split('\r\n')
-  const headers = Object.fromEntries(
-    lines.map((line) => line.split(/:\s*(.*)/, 2)).map(([name = '', value = '']) => [name.toLowerCase(), value]),
-  )
-  const body = rest.join('\r\n\r\n')
-  const chunked = headers['transfer-encoding'] === 'chunked'
-  return { status: Number(first.split(' ')[1]), headers, body: chunked ? unchunk(body) : body }
+  const { status = Number.NaN, headers = new Map<string, string>(), start = text.length } = headOf(text) ?? {}
+  const body = text.slice(start)
+  const chunked = headers.get('transfer-encoding') === 'chunked'
+  return { status, headers: Object.fromEntries(headers), body: chunked ? unchunk(body) : body }
 }
 
 /** Sends bytes on a connection of their own and resolves with the answer, complete once the server has closed. */
