@@ -15,6 +15,8 @@ const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'no address of this machine; choose one that `ip address` lists',
   EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
+  // Of what systemd hands over.
+  EINVAL: 'no socket of ListenStream and Accept=no; change the socket unit',
   ENOTFOUND: 'a name without an address; choose an address',
 }
 const NO_FOLDER = 'its folder must exist, and be one that this user may write to'
