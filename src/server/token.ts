@@ -30,7 +30,7 @@ export interface TokenOptions {
  *
  * @example
  * ```ts
- * app.use(KILL_PATH, requireToken({ alice: tokenOfAlice, bob: tokenOfBob }))
+ * app.use(KILL_PATH, requireToken({ alice: token }))
  * ```
  */
 export const requireToken = (tokens: Tokens, { hashFunction = sha256 }: TokenOptions = {}): MiddlewareHandler => {

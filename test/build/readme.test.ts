@@ -12,6 +12,7 @@ import { HELP } from '../../src/standalone/settings.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { freePort } from '../support/free-port.ts'
 import { type Block, blocksOf, fragmentsOf, linksOf } from '../support/markdown.ts'
+import { needsLinux } from '../support/needs.ts'
 import { assertDocumented, isDocumentedRequest } from '../support/openapi.ts'
 import { KILL } from '../support/post.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
@@ -67,7 +68,7 @@ const localized = async (block: Block) => {
 }
 
 const tokenIn = (block: Block) =>
-  /(?:requireToken\(|\btoken: )'([^']+)'/.exec(block.text)?.[1] ?? (namesToken(block) ? TOKEN : undefined)
+  /(?:requireToken\([^')]*|\btoken: )'([^']+)'/.exec(block.text)?.[1] ?? (namesToken(block) ? TOKEN : undefined)
 
 /** Asks a service for a kill as a client of it would. */
 const killThrough = async (
@@ -164,6 +165,14 @@ const runSession = async (block: Block) => {
   expect(withoutNumbers(await run(session, ['bash', '-c', script], undefined))).toBe(withoutNumbers(`${block.text}\n`))
 }
 
+/** How to ask what a block exports: an app, or the handler of a route; undefined for anything else. */
+const senderTo = (exported: unknown): ((path: string, init: RequestInit) => Promise<Response>) | undefined => {
+  if (typeof exported === 'function') return (path, init) => exported(new Request(`http://localhost${path}`, init))
+  if (!exported || typeof exported !== 'object' || !('request' in exported)) return undefined
+  const { request } = exported
+  return typeof request === 'function' ? (path, init) => request.call(exported, path, init) : undefined
+}
+
 const runTypeScript = async (block: Block) => {
   const { text, url } = await localized(block)
   const file = folder.file(`block-${block.line}.mjs`)
@@ -171,13 +180,12 @@ const runTypeScript = async (block: Block) => {
   const output = await run(block, [process.execPath, file], url)
   for (const [, expected] of text.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) expect(output).toContain(expected)
   if (/^export /m.test(text)) {
-    const apps: unknown[] = Object.values(await import(file))
-    for (const app of apps) {
-      if (!app || typeof app !== 'object' || !('request' in app) || typeof app.request !== 'function') continue
-      const request = app.request.bind(app)
+    const exported: unknown[] = Object.values(await import(file))
+    for (const send of exported.map(senderTo)) {
+      if (!send) continue
       using target = await startTarget()
       const log = vi.spyOn(console, 'log').mockReturnValue()
-      await killThrough(block, (path, init) => request(path, init), target.pid)
+      await killThrough(block, send, target.pid)
       log.mockRestore()
       if (/nodeSignaller\(/.test(text)) expect(await target.ended).toBe('SIGTERM')
     }
@@ -216,6 +224,8 @@ describe.each(documents)('$name', ({ name, text }) => {
     if (word === 'skip') return skip(rest)
     if (word === 'file') return expect(readFileSync(join(ROOT, rest ?? ''), 'utf8')).toContain(block.text)
     if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
+    // What these show is told by /proc.
+    if (language === 'console' || /dryRun/.test(block.text)) needsLinux({ skip })
     if (language === 'sh') lastOutput = await runShell(block)
     else if (language === 'ts') lastOutput = await runTypeScript(block)
     else if (language === 'console') await runSession(block)
@@ -279,14 +289,15 @@ describe('the examples in the source', () => {
     import { Hono } from 'hono'
     import { createApp, KILL_PATH, remoteSignaller, type Signaller } from 'psys-kill'
     import { nodeSignaller } from 'psys-kill/node'
-    import { accessLog, allowHosts, allowOrigins, createServerApp, requireToken } from 'psys-kill/server'
+    import { accessLog, allowHosts, allowOrigins, allowProxy, createServerApp, requireToken } from 'psys-kill/server'
     const app = new Hono()
     const token = '${TOKEN}'`
-  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) =>
-    file.endsWith('.ts'),
-  )
+  const sources = [
+    ...readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).map((file) => `src/${file}`),
+    'build/openapi-parts.d.ts',
+  ].filter((file) => file.endsWith('.ts'))
   const examples = sources.flatMap((file) => {
-    const comments = readFileSync(join(ROOT, 'src', file), 'utf8').match(/\/\*\*.*?\*\//gs) ?? []
+    const comments = readFileSync(join(ROOT, file), 'utf8').match(/\/\*\*.*?\*\//gs) ?? []
     const blocks = comments.flatMap((comment) => blocksOf(comment.replaceAll(/^ *\* ?/gm, '')))
     return blocks.map(({ text }, index) => {
       const code = /^import /m.test(text) ? text : `${PRELUDE}\n{\n${text}\n}\n`
