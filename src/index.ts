@@ -1,5 +1,5 @@
 export { KILL_PATH } from './app/answers.ts'
 export { type AppOptions, type AppType, createApp } from './app/app.ts'
 export type { KillAttempt } from './app/attempt.ts'
-export { type RemoteSignallerOptions, remoteSignaller } from './app/remote.ts'
+export { type PeerRequest, type RemoteSignallerOptions, remoteSignaller } from './app/remote.ts'
 export type { Condition, Delivery, Outcome, OutcomeCode, ProcessSeen, Progress, Signaller } from './app/signaller.ts'

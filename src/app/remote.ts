@@ -3,14 +3,23 @@ import { answers, KILL_PATH } from './answers.ts'
 import { processSeen } from './dry-run.ts'
 import { CONDITIONS, type Delivery, type Outcome, type OutcomeCode, type Signaller } from './signaller.ts'
 
+/** A request to the peer, as any `fetch` takes it. */
+export interface PeerRequest {
+  readonly method: 'POST'
+  readonly headers: Record<string, string>
+  readonly body: string
+  readonly redirect: 'manual'
+  readonly signal: AbortSignal
+}
+
 /** What remoteSignaller takes. */
 export interface RemoteSignallerOptions {
   /** The peer: what comes before `/api/connections/kill` in its URL, such as `http://10.0.0.5:3000`. */
   url: string
   /** The peer's bearer token. Default: none. */
   token?: string
-  /** Sends the request. Default: the global `fetch`. */
-  fetch?: (url: string, init: RequestInit) => Promise<Response>
+  /** Sends the request: undici's, say, with a client certificate. Default: the global `fetch`. */
+  fetch?: (url: string, init: PeerRequest) => Promise<Pick<Response, 'status' | 'text'>>
   /** How long the peer may take to answer, in milliseconds, `waitMs` not counted. Default: 5000. */
   timeoutMs?: number
 }
@@ -19,8 +28,8 @@ const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
 
 // After a 421 Node's fetch would send a text again, and Deno's after a reset; a stream they cannot. Browsers take none
 // over HTTP/1.1.
-const fetchOnce = (url: string, init: RequestInit) => {
-  const streamed = { ...init, body: new Blob([String(init.body)]).stream(), duplex: 'half' }
+const fetchOnce = (url: string, init: PeerRequest) => {
+  const streamed = { ...init, body: new Blob([init.body]).stream(), duplex: 'half' }
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 

@@ -1,10 +1,11 @@
-import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { describeConformance, type Peer } from '../runtimes/conformance.ts'
+import { authority } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { freePort } from '../support/free-port.ts'
+import { missingForNginx, startNginx } from '../support/nginx.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
@@ -13,41 +14,21 @@ const HOSTS = { a: '127.0.0.2', b: '127.0.0.3', c: '127.0.0.4' } as const
 const names = ['a', 'b', 'c'] as const
 type Name = (typeof names)[number]
 
-const NGINX = '/usr/sbin/nginx'
-const missing = [NGINX, 'openssl'].filter((file) => spawnSync(file, ['-V']).error && spawnSync(file, ['version']).error)
-
 /** Starts nginx with build/nginx.conf; only the addresses and the files of the certificate are the test's own. */
-const startNginx = async (addresses: Readonly<Record<Name, string>>, more = '') => {
+const startFront = async (addresses: Readonly<Record<Name, string>>, more = '') => {
   const folder = emptyFolder()
-  chmodSync(folder.path, 0o777)
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', folder.file('key')]
-  const name = ['-subj', '/CN=psys-kill', '-addext', 'subjectAltName=IP:127.0.0.1']
-  const certificate = ['req', '-x509', '-days', '2', ...key, ...name, '-out', folder.file('crt')]
-  execFileSync('openssl', certificate, { stdio: 'ignore' })
-  chmodSync(folder.file('key'), 0o644)
+  const { ca, ...web } = authority(folder, 'web')
+  const { certFile, keyFile } = web.issue('psys-kill', { alternative: 'IP:127.0.0.1' })
   const port = await freePort()
   const site = readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')
     .replace('listen 443 ssl', `listen 127.0.0.1:${port} ssl`)
-    .replaceAll('/etc/nginx/psys-kill.', `${folder.path}/`)
+    .replace('/etc/nginx/psys-kill.crt', certFile)
+    .replace('/etc/nginx/psys-kill.key', keyFile)
     .replace(/^ {2}([abc]) 10\.0\.0\.\d:3000;$/gm, (_line, host: Name) => `  ${host} ${addresses[host]};`)
-  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
-    (kind) => `${kind}_temp_path ${folder.file(kind)};`,
-  )
-  writeFileSync(folder.file('site.conf'), site)
-  writeFileSync(
-    folder.file('nginx.conf'),
-    `daemon off; error_log stderr notice; pid ${folder.file('pid')}; events {}
-    http { access_log off; ${temporary.join(' ')} ${more} include ${folder.file('site.conf')}; }`,
-  )
-  const nginx = await startServer({
-    command: [NGINX, '-e', 'stderr', '-p', folder.path, '-c', folder.file('nginx.conf')],
-    args: [],
-    listening: /start worker process (\d+)/,
-    ...(process.getuid?.() === 0 && { uid: 65_534, gid: 65_534 }),
-  })
+  const nginx = await startNginx(more + site)
   return {
     url: `https://127.0.0.1:${port}`,
-    ca: readFileSync(folder.file('crt'), 'utf8'),
+    ca,
     [Symbol.asyncDispose]: async () => {
       await nginx[Symbol.asyncDispose]()
       folder[Symbol.dispose]()
@@ -55,11 +36,11 @@ const startNginx = async (addresses: Readonly<Record<Name, string>>, more = '') 
   }
 }
 
-const needed = missing.length > 0 ? ` (needs ${missing.join()})` : ''
+const needed = missingForNginx.length > 0 ? ` (needs ${missingForNginx.join()})` : ''
 
-describe.skipIf(missing.length > 0)(`nginx in front of three hosts${needed}`, () => {
+describe.skipIf(missingForNginx.length > 0)(`nginx in front of three hosts${needed}`, () => {
   const servers: Partial<Record<Name, RunningServer>> = {}
-  let nginx: Awaited<ReturnType<typeof startNginx>>
+  let nginx: Awaited<ReturnType<typeof startFront>>
 
   beforeAll(async () => {
     const addresses = { a: '', b: '', c: '' }
@@ -69,7 +50,7 @@ describe.skipIf(missing.length > 0)(`nginx in front of three hosts${needed}`, ()
       servers[name] = server
       addresses[name] = new URL(server.url).host
     }
-    nginx = await startNginx(addresses)
+    nginx = await startFront(addresses)
   })
   afterAll(async () => {
     await nginx[Symbol.asyncDispose]()
@@ -137,7 +118,7 @@ describe.skipIf(missing.length > 0)(`nginx in front of three hosts${needed}`, ()
     using target = await startTarget()
     const dead = `127.0.0.9:${await freePort()}`
     const upstream = `upstream pair { server ${dead}; server ${new URL(servers.c?.url ?? '').host}; }`
-    await using other = await startNginx({ a: 'pair', b: dead, c: dead }, upstream)
+    await using other = await startFront({ a: 'pair', b: dead, c: dead }, upstream)
     expect(await kill('a', { pid: target.pid }, undefined, other)).toBe(502)
     expect(target.isAlive()).toBe(true)
   })
