@@ -61,6 +61,8 @@ const readable = (time?: Date) => time && new Date(Math.min(Math.max(time.getTim
  *
  * One request goes out for one that comes in: redirects are not followed and nothing is tried again.
  *
+ * A peer must be of release 2 or newer: 1.0 passes over a `dryRun` that it does not know, and kills.
+ *
  * @returns a signaller; it throws when the peer cannot be reached, takes too long, or answers with anything that is
  * not an outcome (a 400, a 401, a page of a proxy), so that the app answers 500 and its log has the cause.
  *

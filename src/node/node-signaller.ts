@@ -36,14 +36,15 @@ const seen = (stat: Stat | undefined, boot: number | undefined, now: number) =>
  * hide a process (`hidepid`, asked once) or cannot be read, kill(2) alone decides; but with `protect`, such a process is
  * `EPERM`, since the number may be a thread's of a protected one.
  *
- * @returns a signaller. It supports `waitMs` everywhere (a zombie that /proc does not show counts as running), and
- * `startedBefore` with a /proc of its own (on Deno: `--allow-all`) that has the kernel's uptime. `terminate` returns a
- * Promise only where there is a `waitMs`. It throws a RangeError for what is not an integer from 1 to 2147483647, and
- * whatever the runtime throws beside ESRCH and EPERM.
+ * @returns a signaller. It supports `waitMs` (a zombie that /proc does not show counts as running) and `dryRun`
+ * everywhere, `command` with a /proc of its own (on Deno: `--allow-all`), and `startedBefore` with one that has the
+ * kernel's uptime. `terminate` returns a Promise only where there is a `waitMs` and no `dryRun`. It throws a RangeError
+ * for what is not an integer from 1 to 2147483647, and whatever the runtime throws beside ESRCH and EPERM.
+ * @throws {Error} where names or `onlyUids` are given and there is no such /proc.
  *
  * @example
  * ```ts
- * const app = createApp({ signaller: nodeSignaller({ protect: [process.ppid] }) })
+ * const app = createApp({ signaller: nodeSignaller({ protect: [process.ppid, 'sshd'], onlyUids: [1000] }) })
  * ```
  */
 export const nodeSignaller = (options: NodeSignallerOptions = {}) => {

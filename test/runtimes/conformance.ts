@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
 import { describe, expect, test } from 'vitest'
@@ -298,6 +298,52 @@ const conditions: ConformanceCase[] = [
       expect(await kill(peer, `{"pid":1,"waitMs":${waitMs}}`)).toMatchObject(refusal(400, 'Invalid waitMs'))
     },
   })),
+  {
+    group: 'look first',
+    name: 'tells of a process without a signal, and then terminates what it told of',
+    needs: 'look',
+    run: async (peer) => {
+      using target = await startFor(peer)
+      const look = await kill(peer, { pid: target.pid, dryRun: true, waitMs: 1 })
+      const name = readFileSync(`/proc/${target.pid}/comm`, 'utf8').trim()
+      const uid = peer.user?.uid ?? process.getuid?.()
+      const seen = { command: name, uid, startedAt: expect.stringMatching(/^\d{4}-.*Z$/) }
+      expect([look.status, JSON.parse(look.text)]).toEqual([200, { ok: true, dryRun: true, process: seen }])
+      const { command, startedAt: startedBefore } = JSON.parse(look.text).process
+      expect(await kill(peer, { pid: target.pid, startedBefore, command: 'another' })).toMatchObject(NOT_FOUND)
+      expect(target.isAlive()).toBe(true)
+      expect(await kill(peer, { pid: target.pid, startedBefore, command, comment: 'é'.repeat(200) })).toMatchObject(
+        answer(200, { ok: true }),
+      )
+      expect(await target.ended).toBe('SIGTERM')
+    },
+  },
+  {
+    group: 'look first',
+    name: 'tells without /proc whether a signal would be sent, and not to whom',
+    lacks: 'look',
+    run: async (peer) => {
+      using target = await startFor(peer)
+      const { pid } = target
+      expect(await kill(peer, { pid, dryRun: true })).toMatchObject(answer(200, { ok: true, dryRun: true }))
+      expect(await kill(peer, { pid, command: 'x' })).toMatchObject(refusal(501, 'command is not supported here'))
+      expect(target.isAlive()).toBe(true)
+      expect(await kill(peer, { pid: await reapedPid(), dryRun: true })).toMatchObject(NOT_FOUND)
+    },
+  },
+  ...Object.entries({
+    dryRun: ['null', '1', '"true"'],
+    command: ['null', '1', '["node"]'],
+    comment: ['null', '1', `"${'x'.repeat(201)}"`],
+  }).flatMap(([field, values]) =>
+    values.map((value) => ({
+      group: 'look first',
+      name: `refuses ${field} ${value.slice(0, 10)}`,
+      run: async (peer: Peer) => {
+        expect(await kill(peer, `{"pid":1,"${field}":${value}}`)).toMatchObject(refusal(400, `Invalid ${field}`))
+      },
+    })),
+  ),
   {
     group: 'not a process',
     name: 'does not find a zombie',

@@ -102,6 +102,29 @@ describe('the record of a request', () => {
     expect(protecting.record()).toMatchObject({ outcome: 'EPERM', reason: 'protected' })
   })
 
+  test('of a dry run says that it was one, whatever came of it, and is none of a signal', async () => {
+    for (const code of ['would send', 'EPERM', 'ESRCH'] as const) {
+      const records: [record: Record<string, unknown>, signalled: boolean][] = []
+      const write = (line: string, signalled: boolean) => records.push([JSON.parse(line), signalled])
+      const signaller: Signaller = { supports: ['dryRun'], terminate: () => ({ code }) }
+      const service = new Hono().use(accessLog({ write })).route('/', createApp({ signaller }))
+      await service.request(KILL_PATH, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"pid":7,"dryRun":true}',
+      })
+      expect(records).toMatchObject([[{ pid: 7, outcome: code, dryRun: true }, false]])
+    }
+  })
+
+  test.each(FORGING)('has the comment in one line: %j', async (forging) => {
+    const { kill, lines, record } = serviceWith(sent)
+    await kill(JSON.stringify({ pid: 7, comment: `stuck${forging}import` }))
+    expect(record()).toMatchObject({ pid: 7, outcome: 'sent', comment: `stuck${forging}import` })
+    expect(record()).not.toHaveProperty('dryRun')
+    for (const line of lines) isOneLine(line)
+  })
+
   describe('of a signal', () => {
     const kill = (service: Hono, body = '{"pid":7,"waitMs":9}') =>
       service.request(KILL_PATH, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
