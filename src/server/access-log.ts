@@ -99,8 +99,8 @@ export const accessLog =
         // Now, as a requestId() behind this one has the last word.
         id: c.get('requestId'),
         remote,
-        // What a proxy claims; anybody can.
-        forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(0, MAX_REASON_LENGTH),
+        // What a proxy claims; anybody can. The end of it, where the nearest proxy writes.
+        forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(-MAX_REASON_LENGTH),
         by: c.get('killCaller')?.slice(0, MAX_REASON_LENGTH),
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),

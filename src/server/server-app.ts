@@ -1,6 +1,7 @@
 import { type Context, Hono, type MiddlewareHandler } from 'hono'
+import type { ApplyGlobalResponse } from 'hono/client'
 import { answers, KILL_PATH, serverAnswers } from '../app/answers.ts'
-import { type AppOptions, createApp } from '../app/app.ts'
+import { type AppOptions, type AppType, createApp } from '../app/app.ts'
 import { refuse } from '../app/attempt.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { allowHosts } from './hosts.ts'
@@ -76,6 +77,20 @@ export const createServerApp = ({
   })
   return server
 }
+
+type Own = typeof serverAnswers
+type Body<Row extends keyof Own> = { json: Own[Row]['body'] }
+
+/** The type of a standalone server, for Hono's typed client: AppType with what only a server answers. */
+export type ServerAppType = ApplyGlobalResponse<
+  AppType,
+  {
+    401: Body<'unauthorized'>
+    403: Body<'host' | 'proxy' | 'origin'>
+    404: Body<'path'>
+    405: { json: (typeof answers)['bad method']['body'] }
+  }
+>
 
 /** Refuses every request with a row of the table, on record: for what does not get as far as the checks. */
 export const createClosedApp = (

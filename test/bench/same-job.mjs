@@ -22,6 +22,7 @@ const questionsFor = (server, target) => {
     'not sent as JSON': [400, { pid: target.pid }, { 'Content-Type': 'text/plain' }],
     'the server itself': [403, { pid: server.pid }],
     'a foreign Host': [403, { pid: target.pid }, { Host: 'tools.example' }],
+    'a proxy': [403, { pid: target.pid }, { Via: '1.1 proxy' }],
     'a foreign origin': [403, { pid: target.pid }, { Origin: 'http://tools.example' }],
     'a page of another site': [403, { pid: target.pid }, { 'Sec-Fetch-Site': 'cross-site' }],
     nobody: [404, { pid: 2 ** 31 - 1 }],

@@ -20,7 +20,7 @@ interface Implementation {
 }
 
 const ANY_URL = /(http:\/\/[^/\s]+)/
-const nodes = ['Node 20', 'Node 22', 'Node 24', 'Node 26'] as const
+const nodes = ['Node 20.3', 'Node 20', 'Node 22', 'Node 24', 'Node 26'] as const
 const ALL = ['--no-lock', '--allow-all']
 const SOME = ['--no-lock', '--allow-env', '--allow-run']
 const denoServe = { what: 'deno serve src', args: [], listening: ANY_URL }
@@ -53,7 +53,7 @@ const implementations: Implementation[] = [
     env: { PORT: '0' },
     listening: ANY_URL,
   },
-  ...(['Node 20', 'Deno', 'Bun'] as const).map((runtime) => ({
+  ...(['Node 20.3', 'Node 20', 'Deno', 'Bun'] as const).map((runtime) => ({
     runtime,
     what: 'embedding service',
     command: [...(runtime === 'Deno' ? ['run', ...ALL] : []), EMBEDDING],

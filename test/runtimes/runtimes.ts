@@ -11,6 +11,7 @@ export const EMBEDDING = inFolder('embedding.mjs')
 
 /** The binaries that `npm ci` in this folder brings. */
 export const runtimes = {
+  'Node 20.3': binary('node20-lowest/bin/node'),
   'Node 20': binary('node20/bin/node'),
   'Node 22': binary('node22/bin/node'),
   'Node 24': binary('node24/bin/node'),

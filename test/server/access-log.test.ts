@@ -93,6 +93,19 @@ describe('the record of a request', () => {
     expect(record()).not.toHaveProperty('outcome')
   })
 
+  test.each(['X-Forwarded-For', 'Forwarded'])(
+    'has what a proxy claims in %s, escaped, and of much the end',
+    async (name) => {
+      const { service, lines, record } = serviceWith(sent)
+      const ask = (value: string) => service.request(KILL_PATH, { method: 'POST', headers: { [name]: value } })
+      await ask('192.0.2.1, \x85"')
+      expect(record()).toMatchObject({ forwarded: '192.0.2.1, \x85"' })
+      isOneLine(lines.at(-1))
+      await ask(`${'x'.repeat(130)}, 192.0.2.1`)
+      expect(record().forwarded).toBe(`${'x'.repeat(117)}, 192.0.2.1`)
+    },
+  )
+
   test('has the reason of a refusal, bounded', async () => {
     const { kill, record } = serviceWith(sent)
     await kill(`{"pid":7,"${'x'.repeat(500)}":1}`)

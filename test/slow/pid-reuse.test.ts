@@ -62,6 +62,8 @@ describe.skipIf(noNamespaces)(`in a PID namespace${noNamespaces ? ` (${noNamespa
     await using inside = await startNamespace()
     await using server = await startInside(inside)
     using target = await inside.start({ pid: PID, successors: 1 })
+    // Of two that start within one tick of the clock /proc tells the same.
+    await sleep(30)
     expect(await server.kill({ pid: PID, waitMs: 20_000 })).toMatchObject(EXITED)
     await expect.poll(target.pids).toEqual([PID, PID])
     expect(target.isAlive()).toBe(true)

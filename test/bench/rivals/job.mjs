@@ -12,9 +12,13 @@ const MAX_PID = 2 ** 31 - 1
 const PF_KTHREAD = 0x200000
 const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+){15} (-?\d+)/s
 
+const PROXY = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/
+
 /** Why not to answer a request, by its headers; undefined where there is no reason. */
-export const refusalOf = ({ host = '', origin, 'sec-fetch-site': site }) => {
+export const refusalOf = (headers) => {
+  const { host = '', origin, 'sec-fetch-site': site } = headers
   if (!HOSTS.has(host.replace(/:\d*$/, '').toLowerCase())) return 'Host not allowed'
+  for (const name in headers) if (PROXY.test(name)) return 'Proxy not allowed'
   if (origin !== undefined && origin !== `http://${host}`) return 'Origin not allowed'
   return site === 'cross-site' ? 'Origin not allowed' : undefined
 }

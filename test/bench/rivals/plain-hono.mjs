@@ -29,9 +29,7 @@ app.use(async (c, next) => {
   log.info({ id: c.get('requestId'), remote, method, path, ...c.get('attempt'), status: c.res.status, ms })
 })
 app.use(async (c, next) => {
-  const header = (name) => c.req.header(name)
-  const headers = { host: header('host'), origin: header('origin'), 'sec-fetch-site': header('sec-fetch-site') }
-  const refusal = refusalOf(headers)
+  const refusal = refusalOf(c.env.incoming.headers)
   if (refusal) return refuse(c, 403, refusal, { reason: refusal })
   await next()
 })

@@ -1,0 +1,37 @@
+import { hc, type InferResponseType } from 'hono/client'
+import { expect, expectTypeOf, test } from 'vitest'
+import { createServerApp, type ServerAppType } from '../../src/server/index.ts'
+
+// tsc checks the types; running them shows that the typed calls are the ones that work.
+const TOKEN = 'correct-horse-battery-staple'
+const { fetch } = createServerApp({
+  signaller: { terminate: () => ({ code: 'sent' }) },
+  log: { write: () => {} },
+  token: TOKEN,
+  hosts: ['localhost'],
+})
+const clientOf = (url: string) =>
+  hc<ServerAppType>(url, {
+    fetch: (input: string | URL | Request, init?: RequestInit) => fetch(new Request(input, init)),
+  }).api.connections.kill
+type Kill = ReturnType<typeof clientOf>['$post']
+type Failure<Message extends string> = { readonly error: Message }
+
+test('the typed client of the server knows the bodies of each status', async () => {
+  expectTypeOf<InferResponseType<Kill, 401>>().toEqualTypeOf<Failure<'Unauthorized'>>()
+  expectTypeOf<InferResponseType<Kill, 403>['error']>().toEqualTypeOf<
+    'Permission denied' | 'Host not allowed' | 'Proxy not allowed' | 'Origin not allowed'
+  >()
+  expectTypeOf<InferResponseType<Kill, 404>['error']>().toEqualTypeOf<'Process not found' | 'Not Found'>()
+  expectTypeOf<InferResponseType<Kill, 405>>().toEqualTypeOf<Failure<'Method Not Allowed'>>()
+  expectTypeOf<InferResponseType<Kill, 200>['ok']>().toEqualTypeOf<true>()
+  expectTypeOf<InferResponseType<Kill, 503>['error']>().toEqualTypeOf<'Too many waits'>()
+
+  const response = await clientOf('http://localhost').$post({ json: { pid: 1234 } })
+  if (response.status !== 401) expect.unreachable()
+  const { error } = await response.json()
+  expectTypeOf(error).toEqualTypeOf<'Unauthorized'>()
+  expect(error).toBe('Unauthorized')
+  const foreign = await clientOf('http://evil.example').$post({ json: { pid: 1234 } })
+  expect(foreign.status === 403 && (await foreign.json()).error === 'Host not allowed').toBe(true)
+})
