@@ -56,6 +56,8 @@ export const listen = async (server: Server, { fd, host, port, socket, tls, ...r
   const bound = server.address()
   const tcp = typeof bound === 'object' ? bound : null
   const at = fd === undefined ? (socket === undefined ? host : undefined) : tcp?.address
+  // Over TLS connections are told apart by the addresses of their clients, which have none here.
+  if (tls && at === undefined) throw new SettingsError('A Unix socket (of systemd) has no TLS; leave out --tls-….')
   const url = at === undefined ? undefined : `${tls ? 'https' : 'http'}://${hostInUrl(at)}:${tcp?.port ?? port}`
   return { host: at, place: url ?? path }
 }

@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { existsSync, linkSync, renameSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { authority } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { needsLinux, runs } from '../support/needs.ts'
+import { needsLinux, needsOpenssl, runs } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
@@ -76,6 +77,16 @@ describe('a socket that is handed over', () => {
     expect(stdout).toBe('{"ok":true}')
     expect(await target.ended).toBe('SIGTERM')
     expect(await server.stop()).toBe(0)
+  })
+
+  test('that is a Unix socket has no TLS', async ({ skip }) => {
+    needsOpenssl({ skip })
+    using folder = emptyFolder()
+    using listener = await listenFor({ path: folder.file('socket') })
+    const { certFile, keyFile } = authority(folder, 'ours').issue('server')
+    await expect(start(listener, { args: ['--tls-cert', certFile, '--tls-key', keyFile] })).rejects.toThrow(
+      /psys-kill: A Unix socket \(of systemd\) has no TLS; leave out --tls-….\n$/,
+    )
   })
 
   test.each([
