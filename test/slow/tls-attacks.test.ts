@@ -78,7 +78,6 @@ test.each(['TLSv1.2', 'TLSv1.3'] as const)(
     await reload(s)
     const again = connect({ ...opts, session: session as Buffer })
     await once(again, 'secureConnect')
-    const reused = again.isSessionReused()
     again.write(raw(canary.pid, 'Connection: close\r\n'))
     const [d] = await once(again, 'data')
     expect(String(d)).toContain(' 401 ')
@@ -152,7 +151,6 @@ test('no request fails: new connections and kept ones through ten reloads', asyn
   writeFileSync(list, k.ours.ca)
   await using s = await start(['--tls-client-ca', list])
   let done = false
-  let n = 0
   const codes = new Map<string, number>()
   const lane = async (keepAlive: boolean) => {
     const agent = keepAlive ? new Agent({ ...client(k.alice), keepAlive: true, maxSockets: 1 }) : undefined
@@ -166,7 +164,6 @@ test('no request fails: new connections and kept ones through ten reloads', asyn
         (e) => String(e.code ?? e),
       )
       codes.set(code, (codes.get(code) ?? 0) + 1)
-      n++
     }
     agent?.destroy()
   }
