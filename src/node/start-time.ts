@@ -1,12 +1,11 @@
-import { readFileSync } from 'node:fs'
 import process from 'node:process'
-import { orUndefined } from './proc.ts'
+import { orUndefined, readShort } from './proc.ts'
 import type { Stat } from './stat.ts'
 
 /** A clock tick in milliseconds: USER_HZ is 100 on every architecture that Node runs on. */
 const CLOCK_TICK_MS = 10
 
-const uptimeMs = () => Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1000
+const uptimeMs = () => Number.parseFloat(readShort('/proc/uptime')) * 1000
 
 /**
  * Whether /proc/uptime is the kernel's. A container's own (lxcfs) starts later than the ticks of the stat: by it this
