@@ -28,7 +28,7 @@ export const asKept = (name: string) => Buffer.from(name).toString('utf8', 0, 15
 
 const readUids = (pid: number) => {
   // In the name, which stands before it, the kernel escapes newlines.
-  const [, real, effective] = /^Uid:\t(\d+)\t(\d+)\t/m.exec(readShort(`/proc/${pid}/status`)) ?? []
+  const [, real, effective] = /\nUid:\t(\d+)\t(\d+)\t/.exec(readShort(`/proc/${pid}/status`)) ?? []
   return real === undefined ? undefined : [Number(real), Number(effective)]
 }
 

@@ -62,11 +62,14 @@ describe('onlyUids', () => {
     await expectKilled(target, { onlyUids: [real, effective] })
   })
 
-  test('is not fooled by a name that looks like a line of the status', async () => {
-    using target = await startNamed('\nUid:\t5\t5\t5\t')
-    await expectSpared(target, { onlyUids: [5] }, 'uid')
-    await expectKilled(target, { onlyUids: [0] })
-  })
+  test.each(['\n', '\r', '\u2028'])(
+    'is not fooled by a name with %j that looks like a line of the status',
+    async (end) => {
+      using target = await startNamed(`${end}Uid:\t5\t5\t`)
+      await expectSpared(target, { onlyUids: [5] }, 'uid')
+      await expectKilled(target, { onlyUids: [0] })
+    },
+  )
 
   test('does not change what is gone: a zombie, a thread, and what has been reaped', async () => {
     using zombie = await startZombie()
