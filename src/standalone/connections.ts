@@ -26,12 +26,11 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
 }
 
 /**
- * Keeps track of the newest request on each connection, so that no answer to a signal is lost: at a stop each connection
- * closes behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what a client sends behind that
- * answer is not obeyed; what cannot be parsed is answered only where no answer is due before it.
+ * Keeps track of the newest request on each connection, so that no answer to a signal is lost: at a stop each closes
+ * behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what comes behind that is not obeyed; what cannot be parsed is answered only where no answer is due before it.
  *
  * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
- * `renew` closes all connections like that, but takes new ones, and resolves when the old ones bring no more requests;
+ * `renew` closes all connections like that, but takes new ones, and resolves when the old ones are out (`isOut`);
  * `stop` takes no more connections and resolves when all of them have closed, after 4 seconds at the latest.
  */
 export const trackConnections = (server: Server) => {
@@ -122,9 +121,11 @@ export const trackConnections = (server: Server) => {
     for (const { outgoing } of connections.values()) endWith(outgoing)
     await sleep(IDLE_MS)
     epochs.expel()
-    for (const [socket, { outgoing }] of connections) {
+    for (const [socket, { incoming, outgoing }] of connections) {
       if (!epochs.isOut(socket)) continue
       if (outgoing.writableFinished) socket.destroySoon()
+      // Who may send it was asked at its head, before the reload.
+      else if (!incoming.complete) socket.destroy()
       else outgoing.once('finish', () => socket.destroySoon())
     }
   }
@@ -145,5 +146,5 @@ export const trackConnections = (server: Server) => {
     return closed
   }
 
-  return { accepts, whenFree, renew, stop }
+  return { accepts, whenFree, isOut: epochs.isOut, renew, stop }
 }

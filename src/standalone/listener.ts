@@ -18,6 +18,8 @@ interface Answering {
   accepts: (incoming: IncomingMessage, outgoing: ServerResponse) => boolean
   /** Calls back when all answers on a connection are out. */
   whenFree: (socket: Socket, callback: () => void) => void
+  /** Whether a reload has ended the time of a connection. */
+  isOut: (socket: Socket) => boolean
 }
 
 /** Stands for the host in the URL of a request that names none; no setting can allow it. */
@@ -44,7 +46,7 @@ const unexpected = (cause: unknown) => {
  * `OPTIONS *`, CONNECT) is refused on record and in JSON too; an Expect that is not known is passed over (RFC 9110,
  * section 10.1.1, permits that).
  */
-export const answerWith = (server: Server, { app, log, accepts, whenFree }: Answering) => {
+export const answerWith = (server: Server, { app, log, accepts, whenFree, isOut }: Answering) => {
   const wrongHost = createClosedApp(
     log,
     serverAnswers.host,
@@ -93,6 +95,7 @@ export const answerWith = (server: Server, { app, log, accepts, whenFree }: Answ
   server.on('checkContinue', (incoming: IncomingMessage, outgoing: ServerResponse) => {
     if (!accepts(incoming, outgoing)) return
     const proceed = () => {
+      if (isOut(incoming.socket)) return incoming.socket.destroySoon()
       outgoing.writeContinue()
       answer(incoming, outgoing)
     }

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { startSleeper } from '../support/processes.ts'
+import { killRequest, openRaw } from '../support/raw.ts'
 import { startServer } from '../support/server.ts'
 import { TOKEN } from '../support/settings.ts'
 
@@ -57,6 +58,20 @@ describe('tokens with names', () => {
     expect(await reload(`bob:${BOB}\n`)).toContain('"message":"reloaded"')
     expect(await server.kill({ pid: canary.pid }, as(ALICE))).toMatchObject({ status: 401 })
     expect(await server.kill({}, as(BOB))).toMatchObject({ status: 400 })
+    expect(canary.isAlive()).toBe(true)
+  })
+
+  test('and a request that was begun before with one that is gone cannot be finished after it', async () => {
+    await using started = await startWith(`alice:${ALICE}\n`)
+    const { server, reload } = started
+    using canary = startSleeper()
+    using connection = await openRaw(server.url)
+    const request = killRequest(JSON.stringify({ pid: canary.pid }), as(ALICE))
+    connection.socket.write(request.subarray(0, -3))
+    expect(await server.kill({}, as(ALICE))).toMatchObject({ status: 400 })
+    await reload(`bob:${BOB}\n`)
+    connection.socket.write(request.subarray(-3))
+    expect(await connection.closed).toBe('')
     expect(canary.isAlive()).toBe(true)
   })
 

@@ -8,6 +8,7 @@ import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsOpenssl } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
+import { killRequest } from '../support/raw.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { messageOf, TOKEN } from '../support/settings.ts'
 import { startTarget } from '../support/target.ts'
@@ -194,6 +195,26 @@ describe('on SIGHUP', () => {
     expect(target.isAlive()).toBe(true)
     expect(await askTls(server.url, client(bob), { body })).toMatchObject({ status: 200 })
     agent.destroy()
+  })
+
+  test('a revoked certificate is out also for a request that is queued until it may continue', async () => {
+    const list = folder.file('authorities-queued')
+    writeFileSync(list, known.ours.ca)
+    await using server = await start(['--tls-client-ca', list])
+    const carol = known.ours.issue('carol')
+    using before = await openTls(server.url, client(carol))
+    using deaf = await startTarget(`process.on('SIGTERM', () => {})`)
+    using canary = startSleeper()
+    const asking = (body: object, headers = {}) =>
+      killRequest(JSON.stringify(body), { connection: 'keep-alive', ...headers })
+    const wait = asking({ pid: deaf.pid, waitMs: 1500 })
+    before.socket.write(Buffer.concat([wait, asking({ pid: canary.pid }, { expect: '100-continue' })]))
+    await server.record(({ pid }) => pid === deaf.pid)
+    writeFileSync(list, known.ours.ca + known.ours.revoke(carol))
+    server.child.kill('SIGHUP')
+    await server.says(/"message":"reloaded"/)
+    expect(await before.closed).toMatch(/^HTTP[^{]*\{"ok":true,"exited":false\}$/)
+    expect(canary.isAlive()).toBe(true)
   })
 
   test('a file that is wrong leaves what was in force, and is told', async () => {
