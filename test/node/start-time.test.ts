@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { openSync, readSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { latestBoot, latestStart, uptimeIsTheKernels } from '../../src/node/start-time.ts'
 import { statReader } from '../../src/node/stat.ts'
@@ -13,6 +13,14 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
+/** The next look at /proc/uptime reads this. */
+const tellUptime = (text: () => string) => {
+  vi.mocked(openSync).mockImplementationOnce(() => openSync('/dev/null', 'r'))
+  vi.mocked(readSync).mockImplementationOnce((_file, buffer) =>
+    Buffer.from(buffer.buffer).write(text(), buffer.byteOffset),
+  )
+}
+
 describe('the latest start', () => {
   // In microseconds; what is cut off of each reading goes through both ends of its range.
   const cutOff = [0, 1, 999, 1000, 5000, 9000, 9999]
@@ -25,7 +33,7 @@ describe('the latest start', () => {
       const start = 351_350_000 + cut.start
       const uptime = start + 86_400e6 + cut.age
       vi.setSystemTime(Math.floor((boot + uptime) / 1000))
-      vi.mocked(readFileSync).mockReturnValueOnce(`${(Math.floor(uptime / 1e4) / 100).toFixed(2)} 0.00\n`)
+      tellUptime(() => `${(Math.floor(uptime / 1e4) / 100).toFixed(2)} 0.00\n`)
       return latestStart(latestBoot(), { startTicks: Math.floor(start / 1e4) }) - (boot + start) / 1000
     })
     // A millisecond of the wall clock, as a double, is right to a quarter of a microsecond.
@@ -40,7 +48,7 @@ describe('the latest start', () => {
   ])('is later, never earlier, where %i ms pass before uptime is read and %i after', (before, after, late) => {
     const start = 1_700_000_000_000
     vi.useFakeTimers({ toFake: ['Date'], now: start + 60_000 })
-    vi.mocked(readFileSync).mockImplementationOnce(() => {
+    tellUptime(() => {
       vi.setSystemTime(Date.now() + before + after)
       return `${(60_000 + before) / 1000} 0.00\n`
     })
