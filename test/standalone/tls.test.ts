@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
+import { connect as connectTcp, type Socket } from 'node:net'
 import type { ConnectionOptions, TLSSocket } from 'node:tls'
 import { connect } from 'node:tls'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsOpenssl } from '../support/needs.ts'
@@ -153,7 +154,6 @@ describe('a server with a client CA', () => {
   test('drops a client that never speaks TLS at a stop, without waiting for it', async () => {
     await using closing = await start(['--tls-client-ca', known.ours.caFile])
     const { port } = new URL(closing.url)
-    const { connect: connectTcp } = await import('node:net')
     const silent = connectTcp(Number(port), '127.0.0.1')
     silent.on('error', () => {})
     await once(silent, 'connect')
@@ -161,6 +161,26 @@ describe('a server with a client CA', () => {
     expect(await closing.stop()).toBe(0)
     await closed
   })
+})
+
+test('thousands of half handshakes stay below 200 MB, and do not last', async () => {
+  await using server = await start()
+  const { port } = new URL(server.url)
+  const half = Buffer.alloc(16_000)
+  half.set([22, 3, 1, 0x3f, 0xff])
+  let dropped = 0
+  const sockets = await new Promise<Socket[]>((resolve) => {
+    const all = Array.from({ length: 3000 }, () => {
+      const socket = connectTcp(Number(port), '127.0.0.1').on('error', () => {})
+      socket.on('close', () => ++dropped === 2000 && resolve(all))
+      socket.write(half)
+      return socket
+    })
+  })
+  const [, peakKb] = /^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${server.child.pid}/status`, 'utf8')) ?? []
+  expect(Number(peakKb)).toBeLessThan(200_000)
+  for (const socket of sockets) socket.destroy()
+  await vi.waitFor(async () => expect(await askTls(server.url, client())).toMatchObject({ status: 400 }), 5000)
 })
 
 describe('on SIGHUP', () => {
