@@ -27,7 +27,8 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
 
 /**
  * Keeps track of the newest request on each connection, so that no answer to a signal is lost: at a stop each closes
- * behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what comes behind that is not obeyed; what cannot be parsed is answered only where no answer is due before it.
+ * behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what comes behind that is not obeyed;
+ * what cannot be parsed is answered only where no answer is due before it.
  *
  * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
  * `renew` closes all connections like that, but takes new ones, and resolves when the old ones are out (`isOut`);

@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { HELP, readSettings, type Settings } from '../../src/standalone/settings.ts'
+import { HELP } from '../../src/standalone/help.ts'
+import { readSettings, type Settings } from '../../src/standalone/settings.ts'
 import type { Nothing } from '../../src/standalone/start.ts'
 import { emptyFolder } from '../support/folder.ts'
 import {
