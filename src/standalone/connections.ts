@@ -111,8 +111,8 @@ export const trackConnections = (server: Server) => {
     // A client that does not read its answers is not waited for.
     if (due?.writableEnded) setTimeout(() => socket.destroy(), IDLE_MS)
     whenFree(socket, () => {
-      const status = STATUS_LINES[error.code ?? ''] ?? '400 Bad Request'
-      if (!due && socket.writable) socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\n\r\n`)
+      if (!due && !connections.get(socket)?.queued && socket.writable)
+        socket.write(`HTTP/1.1 ${STATUS_LINES[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
       socket.destroySoon()
     })
   })

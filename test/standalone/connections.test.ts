@@ -269,3 +269,14 @@ describe('what comes behind a request in one packet', () => {
     expect(await health(server.url)).toBe(200)
   })
 })
+
+test('what goes wrong in a body behind a wait is not answered in place of the wait', async () => {
+  await using server = await startServer()
+  using target = await startTarget('process.on("SIGTERM", () => {})')
+  using connection = await openRaw(server.url)
+  const wait = killRequest(JSON.stringify({ pid: target.pid, waitMs: 5000 }), { connection: 'keep-alive' })
+  const broken = 'POST /api/connections/kill HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'
+  connection.socket.write(Buffer.concat([wait, Buffer.from(broken)]))
+  expect(await connection.closed).toBe('')
+  expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
+})
