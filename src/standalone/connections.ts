@@ -31,8 +31,7 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
  * what cannot be parsed is answered only where no answer is due before it.
  *
  * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
- * `renew` closes all connections like that, but takes new ones, and resolves when the old ones are out (`isOut`);
- * `stop` takes no more connections and resolves when all of them have closed, after 4 seconds at the latest.
+ * `renew` closes all like that, takes new ones, and resolves when the old ones are out (`isOut`); `stop` takes no more.
  */
 export const trackConnections = (server: Server) => {
   const connections = new Map<Socket, Connection>()
