@@ -239,19 +239,20 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (needs ${EXECUT
     prey: Prey,
     headers: Record<string, string> = {},
     credentials: RequestCredentials = 'omit',
+    dryRun = false,
   ) =>
     page.goto(origin).then(() =>
       page.evaluate(
-        async ({ url, pid, headers, credentials }) => {
+        async ({ url, pid, headers, credentials, dryRun }) => {
           try {
-            const init = { method: 'POST', credentials, body: JSON.stringify({ pid }) }
+            const init = { method: 'POST', credentials, body: JSON.stringify({ pid, dryRun }) }
             const response = await fetch(url, { ...init, headers: { 'content-type': 'application/json', ...headers } })
             return { status: response.status, text: await response.text(), id: response.headers.get('x-request-id') }
           } catch (error) {
             return String(error)
           }
         },
-        { ...prey, headers, credentials },
+        { ...prey, headers, credentials, dryRun },
       ),
     )
 
@@ -265,10 +266,13 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (needs ${EXECUT
     expect(await callFrom(`http://evil.example:${pages.port}`, prey)).toContain('TypeError')
     expect(await callFrom(origin, prey, {}, 'include')).toContain('TypeError')
     expect(target.isAlive()).toBe(true)
+    const look = await callFrom(origin, prey, {}, 'omit', true)
+    expect(look).toMatchObject({ status: 200, text: expect.stringMatching(/^\{"ok":true,"dryRun":true,"process":/) })
+    expect(target.isAlive()).toBe(true)
     const answer = await callFrom(origin, prey)
     expect(answer).toMatchObject({ status: 200, text: '{"ok":true}' })
     expect(await target.ended).toBe('SIGTERM')
-    const record = await server.record(({ pid }) => pid === target.pid)
+    const record = await server.record(({ pid, outcome }) => pid === target.pid && outcome === 'sent')
     expect(answer).toMatchObject({ id: record['id'] })
   })
 

@@ -58,6 +58,36 @@ describe.skipIf(noNamespaces)(`in a PID namespace${noNamespaces ? ` (${noNamespa
     await innocent.ended
   })
 
+  test('what a look told of kills that process, and not one that got its PID, or its place by exec', async () => {
+    await using inside = await startNamespace()
+    await using server = await startInside(inside)
+    const look = async () => {
+      const { text } = await server.kill({ pid: PID, dryRun: true })
+      const { command, startedAt: startedBefore } = JSON.parse(text).process
+      return { pid: PID, command, startedBefore }
+    }
+    using meant = await inside.start({ pid: PID })
+    await sleep(50)
+    const seen = await look()
+    expect(await server.kill(seen)).toMatchObject(SENT)
+    await meant.ended
+
+    using innocent = await inside.start({ pid: PID })
+    expect(await server.kill(seen)).toMatchObject(NOT_FOUND)
+    await sleep(50)
+    expect(innocent.isAlive()).toBe(true)
+    expect(await server.kill(await look())).toMatchObject(SENT)
+    await innocent.ended
+
+    using changing = await inside.start({ pid: PID, run: 'sh -c "sleep 0.5; exec sleep 600"' })
+    await sleep(50)
+    const before = await look()
+    expect(before.command).toBe('sh')
+    await expect.poll(async () => (await look()).command).toBe('sleep')
+    expect(await server.kill(before)).toMatchObject(NOT_FOUND)
+    expect(changing.isAlive()).toBe(true)
+  })
+
   test('a process whose PID is used again within a tick has exited for those who wait', async () => {
     await using inside = await startNamespace()
     await using server = await startInside(inside)
