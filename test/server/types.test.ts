@@ -1,5 +1,6 @@
 import { hc, type InferResponseType } from 'hono/client'
 import { expect, expectTypeOf, test } from 'vitest'
+import type { AppType } from '../../src/index.ts'
 import { createServerApp, type ServerAppType } from '../../src/server/index.ts'
 
 // tsc checks the types; running them shows that the typed calls are the ones that work.
@@ -24,8 +25,12 @@ test('the typed client of the server knows the bodies of each status', async () 
   >()
   expectTypeOf<InferResponseType<Kill, 404>['error']>().toEqualTypeOf<'Process not found' | 'Not Found'>()
   expectTypeOf<InferResponseType<Kill, 405>>().toEqualTypeOf<Failure<'Method Not Allowed'>>()
-  expectTypeOf<InferResponseType<Kill, 200>['ok']>().toEqualTypeOf<true>()
-  expectTypeOf<InferResponseType<Kill, 503>['error']>().toEqualTypeOf<'Too many waits'>()
+  type InAnApp = ReturnType<typeof hc<AppType>>['api']['connections']['kill']['$post']
+  expectTypeOf<InferResponseType<Kill, 200>>().toEqualTypeOf<InferResponseType<InAnApp, 200>>()
+  expectTypeOf<InferResponseType<Kill, 400>>().toEqualTypeOf<InferResponseType<InAnApp, 400>>()
+  expectTypeOf<InferResponseType<Kill, 413 | 500 | 501 | 503>>().toEqualTypeOf<
+    InferResponseType<InAnApp, 413 | 500 | 501 | 503>
+  >()
 
   const response = await clientOf('http://localhost').$post({ json: { pid: 1234 } })
   if (response.status !== 401) expect.unreachable()
