@@ -36,7 +36,7 @@ const implementations: Implementation[] = [
     lacks: 'look',
   },
   { runtime: 'Bun', what: 'single file', command: [BUILT_FILE] },
-  ...nodes.slice(1).map((runtime) => ({ runtime, what: 'src/standalone/main.ts', command: [MAIN_SOURCE] })),
+  ...nodes.slice(2).map((runtime) => ({ runtime, what: 'src/standalone/main.ts', command: [MAIN_SOURCE] })),
   { runtime: 'Deno', ...denoServe, command: ['serve', ...ALL, ...HOST, DENO_BUN_ENTRY] },
   {
     runtime: 'Deno',
