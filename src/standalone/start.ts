@@ -25,7 +25,7 @@ export const warnAtStart = ({ isOpen, protect }: Settings, host: string | undefi
   const blind = procWarning(protect)
   if (blind !== undefined) warn(blind)
   if (isOpen && host !== undefined && mayKillOthers())
-    warn('Every local user can now kill any process: set a token, or use --socket.')
+    warn('Every local user can now kill processes of others: set a token, or use --socket.')
 }
 
 /** What policy needs and this system does not tell is a matter of the settings. */

@@ -331,7 +331,7 @@ describe('the token', () => {
 })
 
 describeWith(['root', 'setpriv'], 'a server that may kill what others run', () => {
-  const WARNING = 'psys-kill: Every local user can now kill any process: set a token, or use --socket.\n'
+  const WARNING = 'psys-kill: Every local user can now kill processes of others: set a token, or use --socket.\n'
 
   const folder = emptyFolder()
   afterAll(() => folder[Symbol.dispose]())
