@@ -32,8 +32,10 @@ export const tlsServer = async (
   options: ServerOptions,
   warn: (text: string) => void,
 ) => {
-  // Bun tells no name of a client, and Deno lets sessions of an authority that is out go on.
-  if (clientCa !== undefined && ('Bun' in globalThis || 'Deno' in globalThis))
+  // It can load no new certificate, and tells neither the beginning of a connection nor the name of a client.
+  if ('Bun' in globalThis) throw new SettingsError('Bun cannot serve TLS here; use Node, or a proxy with TLS in front.')
+  // It lets sessions of an authority that is out go on.
+  if (clientCa !== undefined && 'Deno' in globalThis)
     throw new SettingsError('Client certificates (--tls-client-ca) are checked on Node only; use a token here.')
   const { createServer } = await import('node:https')
   const { createSecureContext } = await import('node:tls')
