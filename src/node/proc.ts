@@ -62,7 +62,7 @@ export const procWarning = (protect: readonly unknown[] = []) => {
     protect.length > 0
       ? 'with PIDs to protect nothing at all is killed, as any other PID could be the id of one of their threads'
       : 'zombies and threads look like processes, and PID 1 and psys-kill are protected by their PIDs, not by the ids of their threads'
-  return `Cannot read this system's own /proc: ${lost}. startedBefore is not supported.`
+  return `Cannot read this system's own /proc: ${lost}. startedBefore and command are not supported.`
 }
 
 /** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)); elsewhere, root may. */

@@ -14,6 +14,7 @@ import { hostsAt } from './host.ts'
 import { listen } from './listen.ts'
 import { answerWith } from './listener.ts'
 import { readSettings, type Settings } from './settings.ts'
+import { messageOf } from './settings-error.ts'
 import { fail, serverParts, warn, warnAtStart } from './start.ts'
 import { tlsServer } from './tls.ts'
 import { tokenGuard } from './token-guard.ts'
@@ -89,7 +90,7 @@ const serve = async (settings: Settings) => {
       // All that can be wrong has been found by now.
       if (typeof next !== 'string' && next.token !== undefined) tokens?.renew(next.token)
     } catch (error) {
-      say(`not reloaded: ${error instanceof Error ? error.message : error}`)
+      say(`not reloaded: ${messageOf(error)}`)
       return
     }
     await renew()

@@ -1,7 +1,7 @@
 import type { ServerOptions } from 'node:http'
 import type { SecureContextOptions } from 'node:tls'
 import { readSettingFile } from './setting-file.ts'
-import { SettingsError } from './settings-error.ts'
+import { messageOf, SettingsError } from './settings-error.ts'
 
 /** The files of a server that speaks TLS. */
 export interface TlsFiles {
@@ -53,7 +53,7 @@ export const tlsServer = async (
     try {
       return use()
     } catch (error) {
-      throw new SettingsError(`${files} cannot be used: ${error instanceof Error ? error.message : error}.`)
+      throw new SettingsError(`${files} cannot be used: ${messageOf(error)}.`)
     }
   }
 

@@ -210,7 +210,7 @@ describe('the answer of a peer', () => {
         ...['unknown field', 'bad method', 'too large', 'failed'],
       ] as const
     ).map((code) => row(answers[code])),
-    ...(['unauthorized', 'host', 'origin', 'path'] as const).map((code) => row(serverAnswers[code])),
+    ...(['unauthorized', 'host', 'proxy', 'origin', 'path'] as const).map((code) => row(serverAnswers[code])),
     row(answers.exited),
     row(answers.running),
     { status: 200, text: '<html>Welcome!</html>' },

@@ -9,7 +9,7 @@ vi.mock('node:fs', { spy: true })
 afterEach(() => vi.restoreAllMocks())
 
 describe('the warning about /proc', () => {
-  const LOST = /^Cannot read this system's own \/proc: .+ startedBefore is not supported\.$/
+  const LOST = /^Cannot read this system's own \/proc: .+ startedBefore and command are not supported\.$/
 
   describe('on Linux', () => {
     beforeEach(needsLinux)
