@@ -208,7 +208,7 @@ describe('remoteSignaller in workerd', () => {
       export default createApp({ signaller: remoteSignaller({ url: ${JSON.stringify(url)} }) })`
     await using worker = await startWorker(source, { date: '2026-11-17' })
     expect(await worker.kill({ pid: PID })).toEqual([500, { error: 'Failed to kill process' }])
-    expect(worker.stderr()).toContain('Network connection lost')
+    await expect.poll(() => worker.stderr()).toContain('Network connection lost')
   })
 })
 
@@ -223,7 +223,7 @@ describe('nodeSignaller in workerd', () => {
     await using worker = await startWorker(onNode, compatibility)
     using target = await startTarget()
     expect(await worker.kill({ pid: target.pid })).toEqual([500, { error: 'Failed to kill process' }])
-    expect(worker.stderr()).toContain('ERR_METHOD_NOT_IMPLEMENTED')
+    await expect.poll(() => worker.stderr()).toContain('ERR_METHOD_NOT_IMPLEMENTED')
     expect(await worker.kill({ pid: target.pid, startedBefore: '2026-11-24T08:00:00Z' })).toEqual([
       501,
       { error: 'startedBefore is not supported here' },
