@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
+import { startTarget } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
 
 // What no client sees for certain, a script that is loaded before the built file tells.
@@ -56,5 +57,26 @@ describe('inside the built file', () => {
     )
     expect(await server.kill({}, { authorization: `Bearer ${TOKEN}x` })).toMatchObject({ status: 401 })
     await expect.poll(server.stderr).toContain('looked up')
+  })
+
+  test('a kill loads neither fetch nor HTTP/2; what loads them changes no answer', async () => {
+    await using server = await startWith(`
+      process.on('SIGUSR2', () => {
+        const loaded = process.moduleLoadList.filter((name) => /undici\\/undici|http2\\/core/.test(name)).length
+        console.error('loaded ' + loaded)
+      })`)
+    using target = await startTarget('process.on("SIGTERM", () => {})')
+    const kill = async () => {
+      const { status, text, headers } = await server.kill({ pid: target.pid })
+      return [status, text, [...headers.keys()].sort()]
+    }
+    const before = await kill()
+    expect(before.slice(0, 2)).toEqual([200, '{"ok":true}'])
+    server.child.kill('SIGUSR2')
+    await expect.poll(server.stderr).toContain('loaded 0')
+    expect(await (await fetch(`${server.url}/healthz`)).text()).toBe('{"ok":true}')
+    server.child.kill('SIGUSR2')
+    await expect.poll(server.stderr).toContain('loaded 2')
+    expect(await kill()).toEqual(before)
   })
 })
