@@ -47,20 +47,14 @@ const SENT = answers.sent.status
 const isSignal = (code: (Outcome | Progress)['code']) =>
   code === 'forwarded' || (code !== 'would send' && answers[code].status === SENT)
 
-/** What tells of the attempt in its record. */
-const fieldsOf = (attempt: KillAttempt | undefined) => {
-  if (!attempt) return {}
-  const { pid, outcome, error, dryRun, comment } = attempt
-  const reason = attempt.reason ?? (outcome && 'reason' in outcome ? outcome.reason : undefined)
-  return {
-    pid: bounded(pid),
-    command: outcome?.command,
-    outcome: outcome?.code ?? (error === undefined ? 'refused' : 'failed'),
-    reason: reason?.slice(0, MAX_REASON_LENGTH),
-    dryRun,
-    comment,
-    error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
-  }
+let lastMs = 0
+let lastTime = ''
+/** The time in ISO 8601: made once a millisecond, as that takes a fifth of what a record does. */
+const now = () => {
+  const ms = Date.now()
+  if (ms !== lastMs) lastTime = new Date(ms).toISOString()
+  lastMs = ms
+  return lastTime
 }
 
 /**
@@ -92,10 +86,11 @@ export const accessLog =
 
     const record = (attempt: KillAttempt | undefined, status?: number) => {
       recorded = attempt
-      if (quiet && attempt?.error === undefined) return
-      const { error, ...fields } = fieldsOf(attempt)
+      const { pid, outcome, error, dryRun, comment } = attempt ?? {}
+      if (quiet && error === undefined) return
+      const reason = attempt?.reason ?? (outcome && 'reason' in outcome ? outcome.reason : undefined)
       const line = JSON.stringify({
-        time: new Date().toISOString(),
+        time: now(),
         // Now, as a requestId() behind this one has the last word.
         id: c.get('requestId'),
         remote,
@@ -104,14 +99,18 @@ export const accessLog =
         by: c.get('killCaller')?.slice(0, MAX_REASON_LENGTH),
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),
-        ...fields,
+        pid: bounded(pid),
+        command: outcome?.command,
+        outcome: attempt && (outcome?.code ?? (error === undefined ? 'refused' : 'failed')),
+        reason: reason?.slice(0, MAX_REASON_LENGTH),
+        dryRun,
+        comment,
         status,
         ms: Math.round((performance.now() - start) * 1000) / 1000,
-        error,
+        error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
       })
-      const signalled = error !== undefined || (attempt?.outcome !== undefined && isSignal(attempt.outcome.code))
       try {
-        write(toAscii(line), signalled)
+        write(toAscii(line), error !== undefined || (outcome !== undefined && isSignal(outcome.code)))
       } catch (cause) {
         // The signal is out: no answer changes for want of a record.
         console.error(cause)

@@ -1,6 +1,17 @@
 import type { MiddlewareHandler } from 'hono'
 import { serverAnswers } from '../app/answers.ts'
-import { refuse } from '../app/attempt.ts'
+import { type Check, guard } from './check.ts'
+
+/** Whether the hosts that a request names are among the given ones. */
+export const checkHost = (hosts: readonly string[]): Check => {
+  const allowed = new Set(hosts)
+  const refused = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
+  return (c) => {
+    const [, , authority = ''] = c.req.url.split('/', 3)
+    const wrong = [c.req.header('host') ?? authority, authority].find(refused)
+    return wrong === undefined ? undefined : [serverAnswers.host, `host ${JSON.stringify(wrong)}`]
+  }
+}
 
 /**
  * Answers 403 to a request that does not name one of the given hosts. It defends a server on loopback against DNS
@@ -16,15 +27,4 @@ import { refuse } from '../app/attempt.ts'
  * app.use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
  * ```
  */
-export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => {
-  const allowed = new Set(hosts)
-  const refused = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
-  // Not async, as each async function on the way costs every request a turn of the microtask queue.
-  return (c, next) => {
-    const [, , authority = ''] = c.req.url.split('/', 3)
-    const wrong = [c.req.header('host') ?? authority, authority].find(refused)
-    return wrong === undefined
-      ? next()
-      : Promise.resolve(refuse(c, serverAnswers.host, `host ${JSON.stringify(wrong)}`))
-  }
-}
+export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard(checkHost(hosts))

@@ -1,13 +1,36 @@
 import type { Context, MiddlewareHandler } from 'hono'
+import { every } from 'hono/combine'
 import { cors } from 'hono/cors'
 import { serverAnswers } from '../app/answers.ts'
-import { refuse } from '../app/attempt.ts'
+import { type Check, guard } from './check.ts'
 
 /** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
 const isOwn = (origin: string, c: Context) => {
   const [scheme = '', , authority = ''] = c.req.url.split('/', 3)
   const own = `${scheme}//${c.req.header('host') ?? authority}`
   return URL.canParse(own) && new URL(own).origin === origin
+}
+
+/** Whether a page that sends a request is of this server or of one of the given origins. */
+export const checkOrigin = (origins: readonly string[]): Check => {
+  const allowed = new Set(origins)
+  return (c) => {
+    const origin = c.req.header('origin')
+    if (origin !== undefined && allowed.has(origin)) return undefined
+    if (origin !== undefined && !isOwn(origin, c)) return [serverAnswers.origin, `origin ${JSON.stringify(origin)}`]
+    return c.req.header('sec-fetch-site') === 'cross-site' ? [serverAnswers.origin, 'cross-site'] : undefined
+  }
+}
+
+/** Tells browsers that pages of the given origins may call. */
+export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler => {
+  const answer = cors({
+    origin: [...origins],
+    allowMethods: ['POST'],
+    allowHeaders: ['Authorization', 'Content-Type'],
+    exposeHeaders: ['X-Request-Id'],
+  })
+  return (c, next) => (origins.includes(c.req.header('origin') ?? '') ? answer(c, next) : next())
 }
 
 /**
@@ -21,19 +44,5 @@ const isOwn = (origin: string, c: Context) => {
  * app.use(allowOrigins(['https://tools.example']))
  * ```
  */
-export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler => {
-  const allowed = new Set(origins)
-  const answerBrowser = cors({
-    origin: [...origins],
-    allowMethods: ['POST'],
-    allowHeaders: ['Authorization', 'Content-Type'],
-    exposeHeaders: ['X-Request-Id'],
-  })
-  return (c, next) => {
-    const origin = c.req.header('origin')
-    if (origin !== undefined && allowed.has(origin)) return answerBrowser(c, next)
-    const foreign = origin !== undefined && !isOwn(origin, c)
-    if (!foreign && c.req.header('sec-fetch-site') !== 'cross-site') return next()
-    return Promise.resolve(refuse(c, serverAnswers.origin, foreign ? `origin ${JSON.stringify(origin)}` : 'cross-site'))
-  }
-}
+export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
+  every(guard(checkOrigin(origins)), answerBrowsers(origins))

@@ -1,15 +1,23 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { serverAnswers } from '../app/answers.ts'
-import { refuse } from '../app/attempt.ts'
 import type { NodeBindings } from '../app/connection.ts'
+import { type Check, guard } from './check.ts'
 
 /** How a proxy makes itself known: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), or what came before these. */
 const TRACE = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
 
-/** The names of all headers; on Node as they came, since to list them the adapter would make Headers of them. */
-const headerNames = (c: Context) => {
+/** The name of a header that a proxy has added, if there is one. */
+const traceIn = (c: Context) => {
   const { incoming }: NodeBindings = c.env ?? {}
-  return incoming?.rawHeaders?.filter((_, index) => index % 2 === 0) ?? [...c.req.raw.headers.keys()]
+  // On Node as they came: names and values by turns. To list the names the adapter would make Headers of them.
+  if (incoming?.rawHeaders) return incoming.rawHeaders.find((name, index) => index % 2 === 0 && TRACE.test(name))
+  return [...c.req.raw.headers.keys()].find((name) => TRACE.test(name))
+}
+
+/** Whether a request did not come through a proxy. */
+export const checkProxy: Check = (c) => {
+  const trace = traceIn(c)
+  return trace === undefined ? undefined : [serverAnswers.proxy, trace.toLowerCase()]
 }
 
 /**
@@ -23,9 +31,4 @@ const headerNames = (c: Context) => {
  * app.use(allowProxy(false))
  * ```
  */
-export const allowProxy =
-  (allowed = false): MiddlewareHandler =>
-  (c, next) => {
-    const trace = allowed ? undefined : headerNames(c).find((name) => TRACE.test(name))
-    return trace === undefined ? next() : Promise.resolve(refuse(c, serverAnswers.proxy, trace.toLowerCase()))
-  }
+export const allowProxy = (allowed = false): MiddlewareHandler => (allowed ? guard() : guard(checkProxy))

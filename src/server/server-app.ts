@@ -4,9 +4,10 @@ import { answers, KILL_PATH, serverAnswers } from '../app/answers.ts'
 import { type AppOptions, type AppType, createApp } from '../app/app.ts'
 import { refuse } from '../app/attempt.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
-import { allowHosts } from './hosts.ts'
-import { allowOrigins } from './origins.ts'
-import { allowProxy as allowProxies } from './proxies.ts'
+import { guard } from './check.ts'
+import { checkHost } from './hosts.ts'
+import { answerBrowsers, checkOrigin } from './origins.ts'
+import { checkProxy } from './proxies.ts'
 import { requireToken, type TokenOptions, type Tokens } from './token.ts'
 
 /** What createServerApp takes. */
@@ -19,8 +20,8 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
   allowProxy?: boolean | undefined
   /** Origins, besides the server's own, whose pages may call. Default: none. */
   origins?: readonly string[] | undefined
-  /** The app to build on, whose own middleware comes first. Default: a new one. */
-  base?: Hono | undefined
+  /** Called with each request before all else. Default: nothing. */
+  prepare?: ((c: Context) => void) | undefined
   /** Guards of the kill route, asked in this order behind the checks of Host and origin. Default: none. */
   guards?: readonly MiddlewareHandler[] | undefined
   /** The bearer token that the kill route asks for, or several by their names. Default: none. */
@@ -30,9 +31,10 @@ export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits'
 const HEALTH_PATH = '/healthz'
 
 /** An app that answers with the headers of ours and makes a record, and has no route yet. */
-const recordedApp = (log: AccessLogOptions, base = new Hono()) => {
+const recordedApp = (log: AccessLogOptions, prepare?: (c: Context) => void) => {
   const record = accessLog(log)
-  return base.use((c, next) => {
+  return new Hono().use((c, next) => {
+    prepare?.(c)
     c.header('Cache-Control', 'no-store')
     c.header('X-Content-Type-Options', 'nosniff')
     // Health checks come every few seconds and are no attempt at anything.
@@ -54,18 +56,18 @@ const recordedApp = (log: AccessLogOptions, base = new Hono()) => {
 export const createServerApp = ({
   log,
   hosts,
-  origins,
+  origins = [],
   token,
   allowProxy = token !== undefined,
   guards = [],
   hashFunction,
-  base,
+  prepare,
   ...app
 }: ServerOptions) => {
-  const server = recordedApp(log, base)
-  if (hosts) server.use(allowHosts(hosts))
-  server.use(allowProxies(allowProxy))
-  server.use(allowOrigins(origins))
+  const server = recordedApp(log, prepare)
+  const checks = [...(hosts ? [checkHost(hosts)] : []), ...(allowProxy ? [] : [checkProxy]), checkOrigin(origins)]
+  server.use(guard(...checks))
+  if (origins.length > 0) server.use(answerBrowsers(origins))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   for (const guard of guards) server.use(KILL_PATH, guard)
   if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))

@@ -1,5 +1,4 @@
 import process from 'node:process'
-import { Hono } from 'hono'
 import { nodeSignaller } from '../node/node-signaller.ts'
 import { mayKillOthers, procWarning } from '../node/proc.ts'
 import { plainHeaders } from './plain-headers.ts'
@@ -61,7 +60,7 @@ export const serverParts = ({
     origins: allowOrigin,
     token,
     maxWaits: MAX_WAITS,
-    base: new Hono().use(plainHeaders),
+    prepare: plainHeaders,
   },
   quiet,
   /** Whether there are files to read again. */
