@@ -39,19 +39,20 @@ export const trackConnections = (server: Server) => {
   const epochs = trackEpochs(server)
   let stopping = false
   let queued = 0
-  // Over TLS requests come on the second one.
-  for (const event of ['connection', 'secureConnection'])
-    server.on(event, (socket: Socket) =>
-      socket.once('close', () => {
-        queued -= connections.get(socket)?.queued ?? 0
-        connections.delete(socket)
-      }),
-    )
 
   const endWith = (outgoing: ServerResponse) => {
     if (outgoing.headersSent) return
     outgoing.setHeader('Connection', 'close')
     last.add(outgoing)
+  }
+
+  const track = (socket: Socket, connection: Connection) => {
+    connections.set(socket, connection)
+    socket.once('close', () => {
+      queued -= connection.queued
+      connections.delete(socket)
+    })
+    return connection
   }
 
   /** Counts a request whose answer must wait for others; false where there are too many of them. */
@@ -72,7 +73,7 @@ export const trackConnections = (server: Server) => {
     // On a known one an answer may be on its way.
     if (epochs.isOut(socket) && !known) socket.destroy()
     if (socket.destroyed || epochs.isOut(socket)) return false
-    const connection = known ?? { incoming, outgoing, queued: 0 }
+    const connection = known ?? track(socket, { incoming, outgoing, queued: 0 })
     const before = connection.outgoing
     if (last.has(before) && before !== outgoing) {
       // What comes behind the answer that closes the connection; unless that is still to be written.
@@ -87,7 +88,7 @@ export const trackConnections = (server: Server) => {
     // Node swallows what comes in one packet behind a request to upgrade.
     const { connection: options = '', upgrade } = incoming.headers
     if (stopping || epochs.isOld(socket) || (upgrade !== undefined && /upgrade/i.test(options))) endWith(outgoing)
-    connections.set(socket, Object.assign(connection, { incoming, outgoing }))
+    Object.assign(connection, { incoming, outgoing })
     return true
   }
 
