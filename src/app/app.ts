@@ -62,28 +62,27 @@ export const createApp = ({
     }
   }
 
-  type Asked = Omit<Delivery, 'stopWaiting'>
-  const terminate = (pid: number, asked: Asked, c: Context): Outcome | Promise<Outcome> => {
-    if (asked.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
+  const terminate = (pid: number, delivery: Delivery): Outcome | Promise<Outcome> => {
+    if (delivery.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
-    const unsupported = CONDITIONS.find((name) => asked[name] !== undefined && !supports.includes(name))
-    if (unsupported) return { code: `no ${unsupported}` }
-    const stopWaiting = asked.waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
-    return signaller.terminate(pid, { ...asked, stopWaiting })
+    const unsupported = CONDITIONS.find((name) => delivery[name] !== undefined && !supports.includes(name))
+    return unsupported ? { code: `no ${unsupported}` } : signaller.terminate(pid, delivery)
   }
 
   const app = new Hono().post(KILL_PATH, limitBody, killBody(fail), async (c) => {
-    const { pid, ...asked } = c.req.valid('json')
-    const request = { pid, dryRun: asked.dryRun, comment: asked.comment }
-    const wait = asked.waitMs === undefined ? 0 : 1
+    // Name by name, as for each `...` V8 makes a class of object of its own: a tenth of a request's time.
+    const { pid, startedBefore, waitMs, dryRun, command, comment } = c.req.valid('json')
+    const wait = waitMs === undefined ? 0 : 1
     waits += wait
     try {
-      const onSignal: Delivery['onSignal'] = (outcome) => record({ ...request, outcome }, c)
-      const outcome = await terminate(pid, { ...asked, onSignal }, c)
-      c.set('killAttempt', { ...request, outcome })
+      const stopWaiting = waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
+      const onSignal: Delivery['onSignal'] = (outcome) => record({ pid, dryRun, comment, outcome }, c)
+      const delivery = { startedBefore, waitMs, dryRun, command, comment, stopWaiting, onSignal }
+      const outcome = await terminate(pid, delivery satisfies Record<keyof Delivery, unknown>)
+      c.set('killAttempt', { pid, dryRun, comment, outcome })
       return answers[outcome.code].send(c, outcome)
     } catch (cause) {
-      return fail(cause, c, request)
+      return fail(cause, c, { pid, dryRun, comment })
     } finally {
       waits -= wait
     }

@@ -32,16 +32,15 @@ const readUids = (pid: number) => {
   return real === undefined ? undefined : [Number(real), Number(effective)]
 }
 
-const parse = (pid: number, text: string): Stat => {
+const parse = (pid: number, text: string, uids: Stat['uids']): Stat => {
   const [, command, state, flags, threads, startTicks, exitSignal] = STAT.exec(text) ?? []
   if (command === undefined || !text.startsWith(`${pid} `)) throw new Error(`Not the stat of process ${pid}: ${text}`)
-  const stat = { command, startTicks: Number(startTicks) }
-  if (Number(flags) & PF_KTHREAD) return { ...stat, noSignal: { code: 'EPERM', reason: 'kernel thread' } }
-  if (exitSignal === '-1') return { ...stat, noSignal: { code: 'ESRCH', reason: 'thread' } }
+  const stat = (noSignal?: NoSignal): Stat => ({ command, startTicks: Number(startTicks), uids, noSignal })
+  if (Number(flags) & PF_KTHREAD) return stat({ code: 'EPERM', reason: 'kernel thread' })
+  if (exitSignal === '-1') return stat({ code: 'ESRCH', reason: 'thread' })
   // A first thread that has exited while others run on looks like a zombie, but its process lives.
-  if ((state === 'Z' || state === 'X') && Number(threads) <= 1)
-    return { ...stat, noSignal: { code: 'ESRCH', reason: 'zombie' } }
-  return stat
+  if ((state === 'Z' || state === 'X') && Number(threads) <= 1) return stat({ code: 'ESRCH', reason: 'zombie' })
+  return stat()
 }
 
 const GONE: Stat = { noSignal: { code: 'ESRCH' } }
@@ -60,7 +59,7 @@ export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undef
       const text = readShort(`/proc/${pid}/stat`, () => {
         if (withUids) uids = readUids(pid)
       })
-      return { ...parse(pid, text), uids }
+      return parse(pid, text, uids)
     } catch (error) {
       const code = errorCode(error)
       if (code === 'ENOENT' || code === 'ESRCH') return absent

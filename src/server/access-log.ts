@@ -40,8 +40,8 @@ const stackOf = (error: unknown) =>
     : textOf(error)
 
 // Beside the control characters, which JSON escapes, some readers take U+0085 and U+2028 for the end of a line.
-const toAscii = (json: string) =>
-  json.replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`)
+const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
+const toAscii = (json: string) => (/[\u007f-\uffff]/.test(json) ? json.replace(/[\u007f-\uffff]/g, escaped) : json)
 
 const SENT = answers.sent.status
 const isSignal = (code: (Outcome | Progress)['code']) =>

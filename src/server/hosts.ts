@@ -7,7 +7,9 @@ export const checkHost = (hosts: readonly string[]): Check => {
   const allowed = new Set(hosts)
   const refused = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
   return (c) => {
-    const [, , authority = ''] = c.req.url.split('/', 3)
+    const { url } = c.req
+    const start = url.indexOf('//') + 2
+    const authority = url.slice(start, url.indexOf('/', start))
     const wrong = [c.req.header('host') ?? authority, authority].find(refused)
     return wrong === undefined ? undefined : [serverAnswers.host, `host ${JSON.stringify(wrong)}`]
   }

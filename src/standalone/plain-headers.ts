@@ -12,7 +12,7 @@ export const plainHeaders = (c: Context) => {
     header: (name: string, value: string) => {
       common[name] = value
     },
-    json: (body: unknown, status: number, headers: Record<string, string> = {}) =>
-      new Response(JSON.stringify(body), { status, headers: { ...common, ...headers } }),
+    json: (body: unknown, status: number, headers?: Record<string, string>) =>
+      new Response(JSON.stringify(body), { status, headers: Object.assign(common, headers) }),
   })
 }
