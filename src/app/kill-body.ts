@@ -43,15 +43,11 @@ const guarded =
     middleware: MiddlewareHandler<E, P, I, R>,
     fail: (cause: unknown, c: Context) => F,
   ): MiddlewareHandler<E, P, I, R | F | ReturnType<(typeof answers)['bad pid']['send']>> =>
-  async (c, next) => {
-    try {
-      return await middleware(c, next)
-    } catch (cause) {
+  (c, next) =>
+    middleware(c, next).catch((cause: unknown) =>
       // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
-      if (!(cause instanceof Error && 'getResponse' in cause)) return fail(cause, c)
-      return refuse(c, answers['bad pid'], 'body')
-    }
-  }
+      cause instanceof Error && 'getResponse' in cause ? refuse(c, answers['bad pid'], 'body') : fail(cause, c),
+    )
 
 /** Validates the body of a request; `fail` answers what nobody expected. */
 export const killBody = <F extends Response>(fail: (cause: unknown, c: Context) => F) => guarded(validate, fail)
