@@ -1,8 +1,16 @@
-import { Hono } from 'hono'
+import { type Context, Hono, type MiddlewareHandler } from 'hono'
 import { HTTPException } from 'hono/http-exception'
 import { describe, expect, test, vi } from 'vitest'
 import { killRequest } from '../../src/app/kill-request.ts'
-import { createApp, type Delivery, KILL_PATH, type KillAttempt, type Outcome, type Signaller } from '../../src/index.ts'
+import {
+  type AppOptions,
+  createApp,
+  type Delivery,
+  KILL_PATH,
+  type KillAttempt,
+  type Outcome,
+  type Signaller,
+} from '../../src/index.ts'
 import { json, KILL, post, postRaw, read } from '../support/post.ts'
 import { conditionalSignaller, recordingSignaller } from '../support/recording-signaller.ts'
 
@@ -22,6 +30,33 @@ const NO_COMMAND = json(501, '{"error":"command is not supported here"}')
 const NO_WAIT_MS = json(501, '{"error":"waitMs is not supported here"}')
 
 const TIME = '2026-11-24T08:00:00Z'
+
+/** Asks with a body that must get an answer, and reach no signaller. */
+const expectUnsignalled = async (body: BodyInit | null, answer: ReturnType<typeof json>, headers = {}) => {
+  const signaller = conditionalSignaller()
+  expect(await read(postRaw(createApp({ signaller }), body, headers))).toEqual(answer)
+  expect(signaller).toMatchObject({ pids: [], calls: [] })
+}
+
+/** An app in a host service whose own middleware comes first. */
+const behind = (middleware: MiddlewareHandler, signaller: Signaller, options: Partial<AppOptions> = {}) =>
+  new Hono().use(middleware).route('/', createApp({ ...options, signaller }))
+
+/** A middleware that sets context variables. */
+const setting =
+  (set: (c: Context) => void): MiddlewareHandler =>
+  (c, next) => {
+    set(c)
+    return next()
+  }
+
+/** A middleware that notes what became of each request. */
+const noting =
+  (attempts: (KillAttempt | undefined)[]): MiddlewareHandler =>
+  async (c, next) => {
+    await next()
+    attempts.push(c.get('killAttempt'))
+  }
 
 /** What an untyped signaller might return. */
 const untyped = (text: string): Outcome => JSON.parse(text)
@@ -91,13 +126,10 @@ describe('a PID that no process can have is 404, and no signaller sees it', () =
   test.each(['2147483648', '4294967295', '4294967296', '4294967297', '1e15', '9007199254740991'])(
     '%s',
     async (digits) => {
-      const signaller = conditionalSignaller()
-      const app = createApp({ signaller })
       for (const pid of [digits, JSON.stringify(String(Number(digits)))]) {
-        expect(await read(postRaw(app, `{"pid":${pid}}`))).toEqual(NOT_FOUND)
-        expect(await read(postRaw(app, `{"pid":${pid},"waitMs":0,"startedBefore":"${TIME}"}`))).toEqual(NOT_FOUND)
+        await expectUnsignalled(`{"pid":${pid}}`, NOT_FOUND)
+        await expectUnsignalled(`{"pid":${pid},"waitMs":0,"startedBefore":"${TIME}"}`, NOT_FOUND)
       }
-      expect(signaller).toMatchObject({ pids: [], calls: [] })
     },
   )
 })
@@ -142,11 +174,8 @@ describe('what does not denote a PID', () => {
   const types = ['null', 'true', 'false', '[]', '[5]', '["5"]', '[[5]]', '{}', '{"pid":5}', '{"valueOf":5}']
 
   test.each([...numbers, ...unsafe, ...strings, ...types])('%s', async (pid) => {
-    const signaller = conditionalSignaller()
-    const app = createApp({ signaller })
-    expect(await read(postRaw(app, `{"pid":${pid}}`))).toEqual(INVALID_PID)
-    expect(await read(postRaw(app, `{"pid":1234,"pid":${pid},"waitMs":0}`))).toEqual(INVALID_PID)
-    expect(signaller).toMatchObject({ pids: [], calls: [] })
+    await expectUnsignalled(`{"pid":${pid}}`, INVALID_PID)
+    await expectUnsignalled(`{"pid":1234,"pid":${pid},"waitMs":0}`, INVALID_PID)
   })
 })
 
@@ -159,17 +188,9 @@ describe('a body without a PID, or that is not JSON', () => {
     ...['{"pid":01234}', '{"pid":+1}', '{"pid":.5}', '{"pid":5.}', '{"pid":NaN}', '{"pid":Infinity}', '{"pid":0x10}'],
     ...['{"pid":1234n}', '{"pid":1_000}', '{"pid":undefined}', 'undefined', '{"pid":"12', '{"pid":"\n12"}', '\u0000'],
     ...['{"pid":1234}\u0000', '\u00a0{"pid":1234}', ')]}\'\n{"pid":1234}', '<pid>1234</pid>'],
-  ])('%j', async (body) => {
-    const signaller = conditionalSignaller()
-    expect(await read(postRaw(createApp({ signaller }), body))).toEqual(INVALID_PID)
-    expect(signaller).toMatchObject({ pids: [], calls: [] })
-  })
+  ])('%j', (body) => expectUnsignalled(body, INVALID_PID))
 
-  test('no body at all', async () => {
-    const signaller = recordingSignaller()
-    expect(await read(postRaw(createApp({ signaller }), null))).toEqual(INVALID_PID)
-    expect(signaller.pids).toEqual([])
-  })
+  test('no body at all', () => expectUnsignalled(null, INVALID_PID))
 })
 
 describe('bytes that are not UTF-8', () => {
@@ -177,18 +198,14 @@ describe('bytes that are not UTF-8', () => {
   const utf16 = (text: string) => new Uint8Array(Uint16Array.from(text, (char) => char.charCodeAt(0)).buffer)
 
   test.each([
-    ['in the PID', latin1('{"pid":"12\xff"}'), INVALID_PID, []],
-    ['cut off in the PID', latin1('{"pid":"12\xe2\x82"}'), INVALID_PID, []],
-    ['around the PID', latin1('{"pid":\xa01234}'), INVALID_PID, []],
-    ['an overlong quote', latin1('{\xc0\xa2pid":1234}'), INVALID_PID, []],
-    ['UTF-16', utf16('{"pid":1234}'), INVALID_PID, []],
-    ['UTF-16 with a BOM', utf16('\ufeff{"pid":1234}'), INVALID_PID, []],
-    ['in another field', latin1('{"pid":1234,"x":"\xff"}'), UNKNOWN_FIELD, []],
-  ])('%s', async (_name, body, answer, pids) => {
-    const signaller = recordingSignaller()
-    expect(await read(postRaw(createApp({ signaller }), body))).toEqual(answer)
-    expect(signaller.pids).toEqual(pids)
-  })
+    ['in the PID', latin1('{"pid":"12\xff"}'), INVALID_PID],
+    ['cut off in the PID', latin1('{"pid":"12\xe2\x82"}'), INVALID_PID],
+    ['around the PID', latin1('{"pid":\xa01234}'), INVALID_PID],
+    ['an overlong quote', latin1('{\xc0\xa2pid":1234}'), INVALID_PID],
+    ['UTF-16', utf16('{"pid":1234}'), INVALID_PID],
+    ['UTF-16 with a BOM', utf16('\ufeff{"pid":1234}'), INVALID_PID],
+    ['in another field', latin1('{"pid":1234,"x":"\xff"}'), UNKNOWN_FIELD],
+  ])('%s', (_name, body, answer) => expectUnsignalled(body, answer))
 })
 
 describe('the content type decides whether a body was sent as JSON', () => {
@@ -221,19 +238,12 @@ describe('the content type decides whether a body was sent as JSON', () => {
     expect(signaller.pids).toEqual([1234])
   })
 
-  test.each([...SIMPLE, ...ALIKE, ...LISTS])('%j is not', async (type) => {
-    const signaller = recordingSignaller()
-    expect(await read(postRaw(createApp({ signaller }), '{"pid":1234}', { 'content-type': type }))).toEqual(INVALID_PID)
-    expect(signaller.pids).toEqual([])
-  })
+  test.each([...SIMPLE, ...ALIKE, ...LISTS])('%j is not', (type) =>
+    expectUnsignalled('{"pid":1234}', INVALID_PID, { 'content-type': type }),
+  )
 
-  test('none is not', async () => {
-    const signaller = recordingSignaller()
-    const bytes = new TextEncoder().encode('{"pid":1234}')
-    const answer = await read(postRaw(createApp({ signaller }), bytes, { 'content-type': undefined }))
-    expect(answer).toEqual(INVALID_PID)
-    expect(signaller.pids).toEqual([])
-  })
+  test('none is not', () =>
+    expectUnsignalled(new TextEncoder().encode('{"pid":1234}'), INVALID_PID, { 'content-type': undefined }))
 })
 
 describe('a method other than POST is 405 and names POST', () => {
@@ -334,12 +344,10 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
         return { code: 'sent' }
       },
     }
-    const host = new Hono()
-      .use((c, next) => {
-        c.set('onKillSignal', raise(cause))
-        return next()
-      })
-      .route('/', createApp({ signaller }))
+    const host = behind(
+      setting((c) => c.set('onKillSignal', raise(cause))),
+      signaller,
+    )
     expect(await read(post(host, { pid: 1234 }))).toEqual(OK)
     expect(error.mock.calls).toEqual([[cause]])
   })
@@ -353,24 +361,22 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
 
   test('by default it goes nowhere else where it is on record', async () => {
     using error = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const host = new Hono()
-      .use((c, next) => {
-        c.set('killOnRecord', true)
-        return next()
-      })
-      .route('/', createApp({ signaller: recordingSignaller(raise(new Error(SECRET))) }))
+    const failing = recordingSignaller(raise(new Error(SECRET)))
+    const host = behind(
+      setting((c) => c.set('killOnRecord', true)),
+      failing,
+    )
     expect(await read(post(host, { pid: 1234 }))).toEqual(FAILED)
     expect(error).not.toHaveBeenCalled()
   })
 
   test('a host that listens for signals alone still gets it in console.error', async () => {
     using error = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const host = new Hono()
-      .use((c, next) => {
-        c.set('onKillSignal', () => {})
-        return next()
-      })
-      .route('/', createApp({ signaller: recordingSignaller(raise(new Error(SECRET))) }))
+    const failing = recordingSignaller(raise(new Error(SECRET)))
+    const host = behind(
+      setting((c) => c.set('onKillSignal', () => {})),
+      failing,
+    )
     expect(await read(post(host, { pid: 1234 }))).toEqual(FAILED)
     expect(error).toHaveBeenCalledOnce()
   })
@@ -390,13 +396,7 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
 describe('killAttempt, the context variable,', () => {
   const attemptsOf = async (signaller: Signaller, ...bodies: string[]) => {
     const attempts: (KillAttempt | undefined)[] = []
-    const host = new Hono()
-      .use(async (c, next) => {
-        await next()
-        attempts.push(c.get('killAttempt'))
-      })
-      .get('/page', (c) => c.text('page'))
-      .route('/', createApp({ signaller, onError: () => {} }))
+    const host = behind(noting(attempts), signaller, { onError: () => {} }).get('/page', (c) => c.text('page'))
     for (const body of bodies) await (body === 'GET' ? host.request('/page') : postRaw(host, body))
     return attempts
   }
@@ -460,19 +460,15 @@ describe('killAttempt, the context variable,', () => {
   })
 
   test('has the reason content-type where the body was not sent as JSON, and method where it was no POST', async () => {
-    const reasons: unknown[] = []
-    const host = new Hono()
-      .use(async (c, next) => {
-        await next()
-        reasons.push(c.get('killAttempt')?.reason)
-      })
-      .route('/', createApp({ signaller: recordingSignaller() }))
+    const attempts: (KillAttempt | undefined)[] = []
+    const host = behind(noting(attempts), recordingSignaller())
     for (const type of ['text/plain', 'xapplication/json', ''])
       await postRaw(host, '{"pid":1}', { 'content-type': type })
     for (const type of ['application/json', 'Application/JSON ;x', 'application/merge-patch+json'])
       await postRaw(host, '{}', { 'content-type': type })
     await host.request(KILL)
-    expect(reasons).toEqual(['content-type', 'content-type', 'content-type', 'pid', 'pid', 'pid', 'method'])
+    const reasons = ['content-type', 'content-type', 'content-type', 'pid', 'pid', 'pid', 'method']
+    expect(attempts.map((attempt) => attempt?.reason)).toEqual(reasons)
   })
 
   test('is undefined on every other route', async () => {
@@ -497,12 +493,10 @@ describe('onKillSignal, the context variable,', () => {
         return exit
       },
     }
-    const host = new Hono()
-      .use((c, next) => {
-        c.set('onKillSignal', hear)
-        return next()
-      })
-      .route('/', createApp({ signaller }))
+    const host = behind(
+      setting((c) => c.set('onKillSignal', hear)),
+      signaller,
+    )
     const answer = read(post(host, { pid: 1234, waitMs: 60_000 }))
     expect(await heard).toEqual({ pid: 1234, outcome: { code: 'sent', command: 'sleep' } })
     resolve({ code: 'exited' })
@@ -517,12 +511,10 @@ describe('onKillSignal, the context variable,', () => {
         return { code: 'ESRCH' }
       },
     }
-    const host = new Hono()
-      .use((c, next) => {
-        c.set('onKillSignal', (attempt) => seen.push(attempt, c.get('killAttempt')))
-        return next()
-      })
-      .route('/', createApp({ signaller }))
+    const host = behind(
+      setting((c) => c.set('onKillSignal', (attempt) => seen.push(attempt, c.get('killAttempt')))),
+      signaller,
+    )
     await post(host, { pid: 1234 })
     const attempt = { pid: 1234, outcome: { code: 'sent' } }
     expect(seen).toEqual([attempt, attempt])
@@ -572,14 +564,8 @@ describe('maxWaits', () => {
   })
 
   test('is the outcome in killAttempt where it refuses', async () => {
-    const attempts: unknown[] = []
-    const host = new Hono()
-      .use(async (c, next) => {
-        await next()
-        attempts.push(c.get('killAttempt'))
-      })
-      .route('/', createApp({ signaller: recordingSignaller(), maxWaits: 0 }))
-    await post(host, { pid: 1234, waitMs: 0 })
+    const attempts: (KillAttempt | undefined)[] = []
+    await post(behind(noting(attempts), recordingSignaller(), { maxWaits: 0 }), { pid: 1234, waitMs: 0 })
     expect(attempts).toEqual([{ pid: 1234, outcome: { code: 'too many waits' } }])
   })
 })
@@ -701,11 +687,7 @@ describe('conditions', () => {
     ['{"x":1,"comment":0,"command":0,"pid":1234,"dryRun":true}', INVALID_COMMAND],
     ['{"x":1,"comment":0,"pid":1234,"dryRun":true}', INVALID_COMMENT],
     ['{"x":1,"pid":1234,"dryRun":true}', UNKNOWN_FIELD],
-  ])('of several wrong fields the first in the order of the README is named: %s', async (body, answer) => {
-    const signaller = conditionalSignaller()
-    expect(await read(postRaw(createApp({ signaller }), body))).toEqual(answer)
-    expect(signaller).toMatchObject({ pids: [], calls: [] })
-  })
+  ])('of several wrong fields the first in the order of the README is named: %s', expectUnsignalled)
 
   describe('stopWaiting', () => {
     const signalsOf = async (stopping?: AbortSignal, init: RequestInit = {}, headers = {}) => {
@@ -749,15 +731,10 @@ describe('a body that ends early', () => {
   ])('is no error of ours, %s', async (_name, headers) => {
     const onError = vi.fn()
     const signaller = recordingSignaller()
-    const reasons: unknown[] = []
-    const host = new Hono()
-      .use(async (c, next) => {
-        await next()
-        reasons.push(c.get('killAttempt')?.reason)
-      })
-      .route('/', createApp({ signaller, onError }))
+    const attempts: (KillAttempt | undefined)[] = []
+    const host = behind(noting(attempts), signaller, { onError })
     expect(await read(postRaw(host, failing(), headers))).toEqual(INVALID_PID)
-    expect(reasons).toEqual(['body'])
+    expect(attempts).toEqual([{ reason: 'body' }])
     expect(onError).not.toHaveBeenCalled()
     expect(signaller.pids).toEqual([])
   })
