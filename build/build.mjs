@@ -27,13 +27,16 @@ const ADAPTER = [
   [/= globalThis\.(Close|Error)Event \?\? class/g, '= class'],
   [
     'import { Http2ServerRequest, constants } from "node:http2";',
-    `import { LazyHeaders as Headers, LazyRequest, LazyResponse } from ${JSON.stringify(resolve('build/lazy-fetch.mjs'))}
+    `import { LazyRequest, LazyResponse } from ${JSON.stringify(resolve('build/lazy-fetch.mjs'))}
+export { Request$1 as LightRequest, Response$1 as LightResponse }
 class Http2ServerRequest {}
 const constants = {}`,
   ],
   ['globalThis.Headers', 'Headers'],
   ['global.Request', 'LazyRequest'],
   ['global.Response', 'LazyResponse'],
+  // Nothing but this file uses its Request and Response: see build/fetch.mjs.
+  ['options.overrideGlobalObjects !== false', 'false'],
 ]
 
 /** Replaces each in a text; none may be missing, as another release of what it is from may have it in other words. */
@@ -59,6 +62,7 @@ const { metafile } = await build({
   sourcemap: true,
   banner: { js: '#!/usr/bin/env node' },
   metafile: true,
+  inject: ['build/fetch.mjs'],
   plugins: [
     {
       name: 'small-hono.mjs for hono',
