@@ -1,8 +1,8 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { errorCode } from './error-code.ts'
 import type { LogStream } from './line-log.ts'
-import { errorCode } from './proc.ts'
 import type { Write } from './stream.ts'
 
 /** PIPE_BUF of Linux: a pipe takes as much as this whole or not at all. */

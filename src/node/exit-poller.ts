@@ -52,7 +52,7 @@ export const exitPoller = (readStat: (pid: number) => Stat | undefined, isGone: 
     wait.resolve(exited)
   }
 
-  const listen = (signal: AbortSignal) => {
+  const waitsEndedBy = (signal: AbortSignal) => {
     const stopped = new Set<Wait>()
     stoppedBy.set(signal, stopped)
     signal.addEventListener('abort', () => {
@@ -86,7 +86,7 @@ export const exitPoller = (readStat: (pid: number) => Stat | undefined, isGone: 
         if (stopWaiting.some((signal) => signal.aborted)) return resolve(false)
         const wait = { process, deadline: performance.now() + waitMs, stopWaiting, resolve }
         waits.add(wait)
-        for (const signal of stopWaiting) (stoppedBy.get(signal) ?? listen(signal)).add(wait)
+        for (const signal of stopWaiting) (stoppedBy.get(signal) ?? waitsEndedBy(signal)).add(wait)
         if (!polling) setTimeout(sweep, Math.min(waitMs, PAUSE_MS))
         polling = true
       }),

@@ -12,7 +12,7 @@ export interface LogStream {
 /** How much may wait for a reader that stalls, in bytes (records are ASCII); of lines that are not essential, half of it. */
 const MAX_WAITING = 1024 * 1024
 /** For a batch of up to a third of it, as UTF-8 takes up to three bytes for a character. */
-const ROOM = 64 * 1024
+const BUFFER_BYTES = 64 * 1024
 const NEWLINE = 10
 
 /**
@@ -43,8 +43,8 @@ export const lineLog = (stream: LogStream) => {
   let lines = ''
   let dropped = 0
   // A new Buffer for each batch would take as long as writing it.
-  const room = Buffer.allocUnsafeSlow(ROOM)
-  let batch = room.subarray(0, 0)
+  const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
+  let batch = buffer.subarray(0, 0)
   /** How much of the batch is out, and whether that ends in half a line. */
   let sent = 0
   let torn = false
@@ -56,7 +56,7 @@ export const lineLog = (stream: LogStream) => {
     const report = reported > 0 ? `{"time":"${new Date().toISOString()}","dropped":${reported}}\n` : ''
     const head = (torn ? '\n' : '') + report
     const text = head + lines
-    batch = text.length * 3 <= ROOM ? room.subarray(0, room.write(text)) : Buffer.from(text)
+    batch = text.length * 3 <= BUFFER_BYTES ? buffer.subarray(0, buffer.write(text)) : Buffer.from(text)
     sent = 0
     lines = ''
     dropped = 0

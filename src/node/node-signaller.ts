@@ -1,8 +1,8 @@
 import process from 'node:process'
 import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
+import { errorCode } from './error-code.ts'
 import { exitPoller } from './exit-poller.ts'
 import { type NodeSignallerOptions, policyOf } from './policy.ts'
-import { errorCode } from './proc.ts'
 import { latestBoot, latestStart, startToSendBack, uptimeIsTheKernels } from './start-time.ts'
 import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 

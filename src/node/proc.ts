@@ -1,9 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 import process from 'node:process'
 
-/** The code of a system error, or undefined for anything else. */
-export const errorCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined)
-
 const buffer = Buffer.allocUnsafe(4096)
 
 /**

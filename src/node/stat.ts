@@ -1,5 +1,6 @@
 import type { Outcome } from '../app/signaller.ts'
-import { errorCode, procHidesNothing, procIsOurs, readShort } from './proc.ts'
+import { errorCode } from './error-code.ts'
+import { procHidesNothing, procIsOurs, readShort } from './proc.ts'
 
 /** Why not to signal a process. */
 export interface NoSignal extends Pick<Outcome, 'reason'> {

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { lstatSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
-import { errorCode } from './proc.ts'
+import { errorCode } from './error-code.ts'
 
 const isServed = async (path: string) => {
   // As { path }, since connect('38080') is a port.

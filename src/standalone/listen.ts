@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import process from 'node:process'
-import { errorCode } from '../node/proc.ts'
+import { errorCode } from '../node/error-code.ts'
 import { clearStaleSocket } from '../node/unix-socket.ts'
 import { hostInUrl } from './host.ts'
 import { messageOf, SettingsError } from './settings-error.ts'

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import { errorCode } from '../node/proc.ts'
+import { errorCode } from '../node/error-code.ts'
 import { SettingsError } from './settings-error.ts'
 
 /**
