@@ -3,7 +3,7 @@ import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../app/signall
 import { errorCode } from './error-code.ts'
 import { exitPoller } from './exit-poller.ts'
 import { type NodeSignallerOptions, policyOf } from './policy.ts'
-import { latestBoot, latestStart, startToSendBack, uptimeIsTheKernels } from './start-time.ts'
+import { bootClock, latestStart, startToSendBack, uptimeIsTheKernels } from './start-time.ts'
 import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 
 /** kill(2); returns its two expected errors. Nothing else in psys-kill sends a signal. */
@@ -52,6 +52,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const own = readStat(process.pid)
   const policy = policyOf(options, own !== undefined)
   const tellsStarts = own !== undefined && uptimeIsTheKernels(own)
+  const latestBoot = bootClock()
   const tells = { startedBefore: tellsStarts, waitMs: true, dryRun: true, command: own !== undefined }
   const supports = CONDITIONS.filter((name) => tells[name])
   // It signals 4240 for 4241, 4242 and 4243, where every PID is a multiple of four.

@@ -171,7 +171,7 @@ describe('on Linux a dry run', () => {
     vi.useFakeTimers({ toFake: ['Date'], now: 1_800_000_000_000 })
     const start = 1_800_000_000_000 - age
     const { startedBefore } = meant(look(target.pid, signaller))
-    expect(startedBefore.getTime()).toBe(Math.min(start + 11 + 79, 1_800_000_000_000))
+    expect(startedBefore.getTime()).toBe(Math.min(start + 11 + 70, 1_800_000_000_000))
   })
 })
 

@@ -1,16 +1,20 @@
 import { openSync, readSync } from 'node:fs'
+import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { latestBoot, latestStart, uptimeIsTheKernels } from '../../src/node/start-time.ts'
+import { bootClock, latestStart, uptimeIsTheKernels } from '../../src/node/start-time.ts'
 import { statReader } from '../../src/node/stat.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
+const { openSync: realOpen } = await vi.importActual<typeof import('node:fs')>('node:fs')
 
 afterEach(() => {
   vi.useRealTimers()
   vi.restoreAllMocks()
+  vi.mocked(openSync).mockReset()
+  vi.mocked(readSync).mockReset()
 })
 
 /** The next look at /proc/uptime reads this. */
@@ -34,7 +38,7 @@ describe('the latest start', () => {
       const uptime = start + 86_400e6 + cut.age
       vi.setSystemTime(Math.floor((boot + uptime) / 1000))
       tellUptime(() => `${(Math.floor(uptime / 1e4) / 100).toFixed(2)} 0.00\n`)
-      return latestStart(latestBoot(), { startTicks: Math.floor(start / 1e4) }) - (boot + start) / 1000
+      return latestStart(bootClock()(), { startTicks: Math.floor(start / 1e4) }) - (boot + start) / 1000
     })
     // A millisecond of the wall clock, as a double, is right to a quarter of a microsecond.
     expect(Math.min(...late)).toBeGreaterThan(-0.001)
@@ -52,7 +56,7 @@ describe('the latest start', () => {
       vi.setSystemTime(Date.now() + before + after)
       return `${(60_000 + before) / 1000} 0.00\n`
     })
-    expect(latestStart(latestBoot(), { startTicks: 0 }) - start).toBe(late)
+    expect(latestStart(bootClock()(), { startTicks: 0 }) - start).toBe(late)
   })
 
   test('is not known without the ticks', () => {
@@ -62,6 +66,7 @@ describe('the latest start', () => {
   test('of real processes is never before they were started and within 40 ms after', (context) => {
     needsLinux(context)
     const readStat = statReader()
+    const latestBoot = bootClock()
     const started: Disposable[] = []
     try {
       const late = Array.from({ length: 60 }, () => {
@@ -79,6 +84,102 @@ describe('the latest start', () => {
     } finally {
       for (const target of started) target[Symbol.dispose]()
     }
+  })
+})
+
+/** A machine with the three clocks, in milliseconds; each look at one of them takes `readMs`. */
+const machine = () => {
+  const at = { wall: 1.7e12 + 0.4, monotonic: 5000.3, uptime: 1e8 + 7.7, readMs: 0 }
+  const pass = (ms: number) => {
+    at.wall += ms
+    at.monotonic += ms
+    at.uptime += ms
+  }
+  const looking = <Value>(value: () => Value) => {
+    pass(at.readMs)
+    const seen = value()
+    pass(at.readMs)
+    return seen
+  }
+  let reads = 0
+  vi.spyOn(Date, 'now').mockImplementation(() => looking(() => Math.floor(at.wall)))
+  vi.spyOn(performance, 'now').mockImplementation(() => looking(() => at.monotonic))
+  vi.mocked(openSync).mockImplementation((...args) => {
+    const actual = args[0] === '/proc/uptime' ? '/dev/null' : args[0]
+    return realOpen(actual, 'r')
+  })
+  vi.mocked(readSync).mockImplementation((_file, buffer) => {
+    reads++
+    const text = looking(() => `${(Math.floor(at.uptime / 10) / 100).toFixed(2)} 0.00\n`)
+    return Buffer.from(buffer.buffer).write(text, buffer.byteOffset)
+  })
+  return { at, pass, reads: () => reads, trueBoot: () => at.wall - at.uptime }
+}
+
+describe('the boot', () => {
+  test('is read once, as long as the clocks go on alike', () => {
+    const { pass, reads, trueBoot } = machine()
+    const latestBoot = bootClock()
+    for (const ms of [0, 0.5, 10, 1000, 3_600_000, 86_400_000]) {
+      pass(ms)
+      const late = latestBoot() - trueBoot()
+      expect(late).toBeGreaterThan(0)
+      expect(late).toBeLessThan(20)
+    }
+    expect(reads()).toBe(1)
+  })
+
+  test.each([
+    ['the wall clock was set forward', 3.5, 0, 0],
+    ['it was set back', -3.5, 0, 0],
+    ['the system slept', 3.5, 0, 3.5],
+    ['it slept for a day', 86_400_000, 0, 86_400_000],
+  ])('is read again where %s', (_, wall, monotonic, uptime) => {
+    const { at, reads, trueBoot } = machine()
+    const latestBoot = bootClock()
+    latestBoot()
+    at.wall += wall
+    at.monotonic += monotonic
+    at.uptime += uptime
+    const late = latestBoot() - trueBoot()
+    expect(reads()).toBe(2)
+    expect(late).toBeGreaterThan(0)
+    expect(late).toBeLessThan(12)
+  })
+
+  test('is not kept where time passed while it was read', () => {
+    const { at, reads, trueBoot } = machine()
+    const latestBoot = bootClock()
+    at.readMs = 50
+    expect(latestBoot()).toBeGreaterThan(trueBoot())
+    at.readMs = 0
+    expect(latestBoot() - trueBoot()).toBeLessThan(12)
+    expect(reads()).toBe(2)
+  })
+
+  test('is never before the true one, and never so late that what was sent back would not pass, whatever happens', () => {
+    const step = fc.record({
+      pass: fc.double({ min: 0, max: 5000, noNaN: true }),
+      sleep: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 10, noNaN: true })),
+      set: fc.oneof(fc.constant(0), fc.double({ min: -10, max: 10, noNaN: true })),
+      readMs: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 6, noNaN: true })),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const { at, pass, trueBoot } = machine()
+        const latestBoot = bootClock()
+        for (const { pass: ms, sleep, set, readMs } of steps) {
+          pass(ms)
+          at.wall += sleep + set
+          at.uptime += sleep
+          at.readMs = readMs
+          const late = latestBoot() - trueBoot()
+          // Less than a microsecond is what such a double cannot tell.
+          expect(late).toBeGreaterThan(-0.001)
+          expect(late).toBeLessThan(20 + 12 * readMs)
+        }
+      }),
+    )
   })
 })
 
