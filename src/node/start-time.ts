@@ -35,8 +35,8 @@ export const bootClock = () => {
   return () => {
     const monotonic = performance.now()
     const drift = Date.now() - kept.wall - (monotonic - kept.monotonic)
-    // What has drifted, and a millisecond that each clock may have cut off.
-    if (Math.abs(drift) <= DRIFT_MS) return kept.boot + DRIFT_MS + 2
+    // What has drifted, and a millisecond that some runtimes cut off of the monotonic clock.
+    if (Math.abs(drift) <= DRIFT_MS) return kept.boot + DRIFT_MS + 1
     const uptime = uptimeMs()
     const wall = Date.now()
     const boot = wall + 1 - uptime
