@@ -503,6 +503,18 @@ describe('onKillSignal, the context variable,', () => {
     expect(await answer).toEqual(json(200, '{"ok":true,"exited":true}'))
   })
 
+  test('may be missing', async () => {
+    using error = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const signaller: Signaller = {
+      terminate: (_pid, { onSignal }) => {
+        onSignal({ code: 'sent' })
+        return { code: 'sent' }
+      },
+    }
+    expect(await read(post(createApp({ signaller }), { pid: 1234 }))).toEqual(OK)
+    expect(error).not.toHaveBeenCalled()
+  })
+
   test('finds in killAttempt what it is called with', async () => {
     const seen: unknown[] = []
     const signaller: Signaller = {
@@ -548,6 +560,16 @@ describe('maxWaits', () => {
     expect(await read(wait())).toEqual(BUSY)
     for (const exit of exits) exit()
     for (const answer of [second, third]) expect((await answer).status).toBe(200)
+  })
+
+  test('counts no request that waits for its signaller without waitMs', async () => {
+    const answers: ((outcome: Outcome) => void)[] = []
+    const slow = conditionalSignaller(() => new Promise((resolve) => answers.push(resolve)))
+    const app = createApp({ signaller: slow, maxWaits: 1 })
+    const both = [post(app, { pid: 1234 }), post(app, { pid: 1234, waitMs: 1 })]
+    await expect.poll(() => answers).toHaveLength(2)
+    for (const answer of answers) answer({ code: 'sent' })
+    for (const response of both) expect(await read(response)).toEqual(OK)
   })
 
   test('counts no wait that has failed', async () => {

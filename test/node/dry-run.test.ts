@@ -110,6 +110,12 @@ describe('on Linux a dry run', () => {
     expect(look(target.pid)).toEqual({ command: 'sleep', uid: process.getuid?.() })
   })
 
+  test('tells no user where the status has none', async () => {
+    using target = startSleeper()
+    using _ = await fakeFiles({ [`/proc/${target.pid}/status`]: { text: 'Name:\tsleep\n' } })
+    expect(look(target.pid).uid).toBeUndefined()
+  })
+
   test('tells of no process that /proc hides, and kill(2) decides', async () => {
     using target = startSleeper()
     using _ = await fakeFiles({ [`/proc/${target.pid}/status`]: { error: 'EACCES' } })

@@ -402,6 +402,26 @@ test('quiet leaves out everything but errors', async () => {
   expect(record()).toMatchObject({ outcome: 'failed', error: expect.stringContaining('disk on fire') })
 })
 
+test('the name of the caller is in the record, however long', async () => {
+  const lines: string[] = []
+  const service = new Hono().use(accessLog({ write: (line) => lines.push(line) }), (c, next) => {
+    c.set('killCaller', 'a'.repeat(1000))
+    return next()
+  })
+  await service.request('/')
+  expect(JSON.parse(lines[0] ?? '').by).toBe('a'.repeat(128))
+})
+
+test('an error that is on record goes nowhere else', async () => {
+  using error = vi.spyOn(console, 'error').mockImplementation(() => {})
+  const { kill, record } = serviceWith(() => {
+    throw new Error('disk on fire')
+  })
+  await kill('{"pid":7}')
+  expect(record().error).toContain('disk on fire')
+  expect(error).not.toHaveBeenCalled()
+})
+
 describe('the id of a request', () => {
   const lines: string[] = []
   const record = accessLog({ write: (line) => lines.push(line) })
@@ -464,5 +484,9 @@ describe('the id of a request', () => {
       expect(headers.get('x-request-id')).toBe('changed')
     }
     expect((await ask([record, change()])).headers.has('x-request-id')).toBe(false)
+    // Nor does a requestId() of the host's bring back what it has changed.
+    const ids = requestId({ headerName: '', generator: () => 'of-the-host' })
+    const { id, headers } = await ask([record, change('changed'), ids])
+    expect([id, headers.get('x-request-id')]).toEqual(['of-the-host', 'changed'])
   })
 })
