@@ -47,7 +47,7 @@ const SENT = answers.sent.status
 const isSignal = (code: (Outcome | Progress)['code']) =>
   code === 'forwarded' || (code !== 'would send' && answers[code].status === SENT)
 
-let lastMs = 0
+let lastMs = Number.NaN
 let lastTime = ''
 /** The time in ISO 8601: made once a millisecond, as that takes a fifth of what a record does. */
 const now = () => {

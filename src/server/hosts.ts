@@ -7,9 +7,7 @@ export const checkHost = (hosts: readonly string[]): Check => {
   const allowed = new Set(hosts)
   const refused = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
   return (c) => {
-    const { url } = c.req
-    const start = url.indexOf('//') + 2
-    const authority = url.slice(start, url.indexOf('/', start))
+    const [, authority = ''] = /^[^/]*\/\/([^/]*)/.exec(c.req.url) ?? []
     const wrong = [c.req.header('host') ?? authority, authority].find(refused)
     return wrong === undefined ? undefined : [serverAnswers.host, `host ${JSON.stringify(wrong)}`]
   }

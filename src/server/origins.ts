@@ -1,8 +1,8 @@
 import type { Context, MiddlewareHandler } from 'hono'
-import { every } from 'hono/combine'
 import { cors } from 'hono/cors'
 import { serverAnswers } from '../app/answers.ts'
-import { type Check, guard } from './check.ts'
+import { refuse } from '../app/attempt.ts'
+import type { Check } from './check.ts'
 
 /** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
 const isOwn = (origin: string, c: Context) => {
@@ -30,7 +30,8 @@ export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler =>
     allowHeaders: ['Authorization', 'Content-Type'],
     exposeHeaders: ['X-Request-Id'],
   })
-  return (c, next) => (origins.includes(c.req.header('origin') ?? '') ? answer(c, next) : next())
+  const allowed = new Set<string | undefined>(origins)
+  return (c, next) => (allowed.has(c.req.header('origin')) ? answer(c, next) : next())
 }
 
 /**
@@ -44,5 +45,11 @@ export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler =>
  * app.use(allowOrigins(['https://tools.example']))
  * ```
  */
-export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
-  every(guard(checkOrigin(origins)), answerBrowsers(origins))
+export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler => {
+  const check = checkOrigin(origins)
+  const answer = answerBrowsers(origins)
+  return (c, next) => {
+    const refusal = check(c)
+    return refusal ? Promise.resolve(refuse(c, ...refusal)) : answer(c, next)
+  }
+}

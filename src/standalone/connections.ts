@@ -8,7 +8,7 @@ export const GRACE_MS = 4000
 /** How long a stop or a reload leaves idle connections open, in milliseconds: the next request may be on its way. */
 const IDLE_MS = 500
 /** How many requests may be queued behind others of their connections, on all of them: what one client sends is bounded. */
-const MAX_QUEUED = 3000
+const MAX_QUEUED = 2000
 
 interface Connection {
   /** The newest request on it. */

@@ -36,8 +36,8 @@ const signallerOf = ({ protect, onlyUid }: Pick<Settings, 'protect' | 'onlyUid'>
   }
 }
 
-/** How many requests may wait for an exit at once: with 4,000 a flood of them took 190 MB. */
-const MAX_WAITS = 3000
+/** How many requests may wait for an exit at once: with 3,000 a flood of them, with large headers, took 219 MB. */
+const MAX_WAITS = 2000
 
 /** What a server is made of, whatever it runs on; `listening` is what is left, for each entry to use or to refuse. */
 export const serverParts = ({

@@ -1,3 +1,4 @@
+import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
 import { allowOrigins } from '../../src/server/origins.ts'
 import { behind, PASSED } from '../support/behind.ts'
@@ -124,5 +125,23 @@ describe('allowOrigins', () => {
     const closed = behind(allowOrigins())
     expect(await closed({ origin: 'https://tools.example' })).toMatchObject(REFUSED)
     expect(await closed({ origin: 'http://localhost:3000' })).toMatchObject(PASSED)
+  })
+
+  test('returns its answers, so that a handler may ask it', async () => {
+    const guard = allowOrigins(['https://tools.example'])
+    const service = new Hono().all('/', async (c) => (await guard(c, async () => {})) ?? c.text('passed'))
+    const statusFor = async (origin: string, method = 'POST') =>
+      (await service.request('/', { method, headers: { origin } })).status
+    expect(await statusFor('https://evil.example')).toBe(403)
+    expect(await statusFor('https://tools.example', 'OPTIONS')).toBe(204)
+    expect(await statusFor('http://localhost')).toBe(200)
+  })
+
+  test('goes by the list as it was, and takes no Origin for none', async () => {
+    const origins = ['https://tools.example', '']
+    const ask = behind(allowOrigins(origins))
+    origins.length = 0
+    expect((await ask({ origin: 'https://tools.example' })).headers.has('access-control-allow-origin')).toBe(true)
+    expect(corsHeaders((await ask({}, { method: 'OPTIONS' })).headers)).toEqual([])
   })
 })

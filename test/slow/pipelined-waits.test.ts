@@ -6,7 +6,7 @@ import { exchange, killRequest, openRaw } from '../support/raw.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
 
-const MAX_WAITS = 3000
+const MAX_WAITS = 2000
 const PAST = '2020-02-02T02:02:02Z'
 const PIPELINED = 2000
 const CONNECTIONS = 60
@@ -34,7 +34,7 @@ describeWith(['Linux'], 'requests that wait for an exit, pipelined without readi
   const openFiles = () => readdirSync(`/proc/${server.child.pid}/fd`).length
   const count = (outcome: string) => server.records.filter((record) => record['outcome'] === outcome).length
 
-  test('3,000 may wait at once; one more is a 503, and does not signal', async () => {
+  test('2,000 may wait at once; one more is a 503, and does not signal', async () => {
     {
       using first = await openRaw(server.url)
       using second = await openRaw(server.url)
