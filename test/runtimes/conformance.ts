@@ -271,7 +271,7 @@ const conditions: ConformanceCase[] = [
     group: 'startedBefore',
     name: `refuses ${startedBefore}`,
     run: async (peer: Peer) => {
-      expect(await kill(peer, `{"pid":1,"startedBefore":${startedBefore},"waitMs":-1}`)).toMatchObject(
+      expect(await kill(peer, `{"pid":2147483647,"startedBefore":${startedBefore},"waitMs":-1}`)).toMatchObject(
         refusal(400, 'Invalid startedBefore'),
       )
     },
@@ -295,7 +295,7 @@ const conditions: ConformanceCase[] = [
     group: 'waitMs',
     name: `refuses ${waitMs}`,
     run: async (peer: Peer) => {
-      expect(await kill(peer, `{"pid":1,"waitMs":${waitMs}}`)).toMatchObject(refusal(400, 'Invalid waitMs'))
+      expect(await kill(peer, `{"pid":2147483647,"waitMs":${waitMs}}`)).toMatchObject(refusal(400, 'Invalid waitMs'))
     },
   })),
   {
@@ -340,7 +340,9 @@ const conditions: ConformanceCase[] = [
       group: 'look first',
       name: `refuses ${field} ${value.slice(0, 10)}`,
       run: async (peer: Peer) => {
-        expect(await kill(peer, `{"pid":1,"${field}":${value}}`)).toMatchObject(refusal(400, `Invalid ${field}`))
+        expect(await kill(peer, `{"pid":2147483647,"${field}":${value}}`)).toMatchObject(
+          refusal(400, `Invalid ${field}`),
+        )
       },
     })),
   ),
