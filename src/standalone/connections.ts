@@ -26,9 +26,8 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
 }
 
 /**
- * Keeps track of the newest request on each connection, so that no answer to a signal is lost: at a stop each closes
- * behind an answer that says so (`Connection: close`, RFC 9112 section 9.6), and what comes behind that is not obeyed;
- * what cannot be parsed is answered only where no answer is due before it.
+ * Keeps track of the newest request on each connection, so that no answer to a signal is lost: a stop closes each behind
+ * an answer that says so (RFC 9112, 9.6) and obeys nothing after it; what cannot be parsed is answered if none is due.
  *
  * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
  * `renew` closes all like that, takes new ones, and resolves when the old ones are out (`isOut`); `stop` takes no more.
