@@ -136,15 +136,6 @@ describe('a dry run', () => {
     expect(JSON.parse(String(fetch.mock.calls[0]?.[1].body))).toEqual(DRY)
   })
 
-  test.each(['EPERM', 'ESRCH', 'no dryRun', 'no command', 'too many waits'] as const)(
-    '%s comes out unchanged',
-    async (code) => {
-      const { status, text } = row(answers[code])
-      const { kill } = gateway({ url: 'http://peer', fetch: answering(status, text) })
-      expect(await kill({ ...DRY, waitMs: 5 })).toEqual({ status, text })
-    },
-  )
-
   test.each([
     // Of a peer that killed: 1.0 did not look at what it did not know.
     row(answers.sent),
@@ -183,25 +174,19 @@ describe('a dry run', () => {
 })
 
 describe('the answer of a peer', () => {
-  test.each(['sent', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const)(
-    '%s comes out unchanged',
-    async (code) => {
-      const { status, text } = row(answers[code])
-      expect(await gateway({ url: 'http://peer', fetch: answering(status, text) }).kill({ pid: PID })).toEqual({
-        status,
-        text,
-      })
-    },
-  )
-
-  test.each(['exited', 'running', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs', 'too many waits'] as const)(
-    '%s comes out unchanged of a wait',
-    async (code) => {
-      const { status, text } = row(answers[code])
-      const { kill } = gateway({ url: 'http://peer', fetch: answering(status, text) })
-      expect(await kill({ pid: PID, waitMs: 5 })).toEqual({ status, text })
-    },
-  )
+  test.each([
+    ...(['sent', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs'] as const).map((code) => [code, {}] as const),
+    ...(['exited', 'running', 'EPERM', 'ESRCH', 'no startedBefore', 'no waitMs', 'too many waits'] as const).map(
+      (code) => [code, { waitMs: 5 }] as const,
+    ),
+    ...(['EPERM', 'ESRCH', 'no dryRun', 'no command', 'too many waits'] as const).map(
+      (code) => [code, { dryRun: true, waitMs: 5 }] as const,
+    ),
+  ])('%s comes out unchanged of a kill with %j', async (code, fields) => {
+    const { status, text } = row(answers[code])
+    const { kill } = gateway({ url: 'http://peer', fetch: answering(status, text) })
+    expect(await kill({ pid: PID, ...fields })).toEqual({ status, text })
+  })
 
   test.each([
     ...(
