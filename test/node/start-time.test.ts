@@ -145,6 +145,17 @@ describe('the boot', () => {
     expect(late).toBeLessThan(12)
   })
 
+  test('is never early where nothing was cut off and the wall clock was set by as much as is let pass', () => {
+    const { at, reads, trueBoot } = machine({ wall: 1.7e12 + 0.999, uptime: 1e8 })
+    const latestBoot = bootClock()
+    latestBoot()
+    at.wall += 1.99
+    const late = latestBoot() - trueBoot()
+    expect(reads()).toBe(1)
+    expect(late).toBeGreaterThan(0)
+    expect(late).toBeLessThan(4)
+  })
+
   test('is not kept where time passed while it was read', () => {
     const { at, reads, trueBoot } = machine()
     const latestBoot = bootClock()
