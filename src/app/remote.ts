@@ -33,7 +33,7 @@ const fetchOnce = (url: string, init: PeerRequest) => {
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-/** What a peer may answer, by what was asked of it. */
+/** What a peer may answer whatever was asked of it. */
 const UNSIGNALLED: OutcomeCode[] = [
   'EPERM',
   'ESRCH',
@@ -42,7 +42,6 @@ const UNSIGNALLED: OutcomeCode[] = [
 ]
 const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
 const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
-
 const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
 
 /** The process that the answer to a dry run tells of; undefined where it is no such answer. */

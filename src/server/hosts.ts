@@ -27,4 +27,4 @@ export const checkHost = (hosts: readonly string[]): Check => {
  * app.use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
  * ```
  */
-export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard(checkHost(hosts))
+export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard([checkHost(hosts)])

@@ -1,8 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { serverAnswers } from '../app/answers.ts'
-import { refuse } from '../app/attempt.ts'
-import type { Check } from './check.ts'
+import { type Check, guard } from './check.ts'
 
 /** Whether the page comes from this server. The URL of a request can name another host than Host does: Host it is. */
 const isOwn = (origin: string, c: Context) => {
@@ -45,11 +44,5 @@ export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler =>
  * app.use(allowOrigins(['https://tools.example']))
  * ```
  */
-export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler => {
-  const check = checkOrigin(origins)
-  const answer = answerBrowsers(origins)
-  return (c, next) => {
-    const refusal = check(c)
-    return refusal ? Promise.resolve(refuse(c, ...refusal)) : answer(c, next)
-  }
-}
+export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
+  guard([checkOrigin(origins)], answerBrowsers(origins))

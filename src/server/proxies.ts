@@ -31,4 +31,4 @@ export const checkProxy: Check = (c) => {
  * app.use(allowProxy(false))
  * ```
  */
-export const allowProxy = (allowed = false): MiddlewareHandler => (allowed ? guard() : guard(checkProxy))
+export const allowProxy = (allowed = false): MiddlewareHandler => guard(allowed ? [] : [checkProxy])

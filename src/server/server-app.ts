@@ -66,8 +66,7 @@ export const createServerApp = ({
 }: ServerOptions) => {
   const server = recordedApp(log, prepare)
   const checks = [...(hosts ? [checkHost(hosts)] : []), ...(allowProxy ? [] : [checkProxy]), checkOrigin(origins)]
-  server.use(guard(...checks))
-  if (origins.length > 0) server.use(answerBrowsers(origins))
+  server.use(guard(checks, answerBrowsers(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   for (const guard of guards) server.use(KILL_PATH, guard)
   if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))
