@@ -1,7 +1,6 @@
 import { toJSONSchema } from 'zod/v4/core'
-import { answers, KILL_PATH, serverAnswers } from '../src/app/answers.ts'
-import { processSeen } from '../src/app/dry-run.ts'
-import { killRequest } from '../src/app/kill-request.ts'
+import { answers, KILL_PATH, REASON_HEADER, REASONS, serverAnswers } from '../src/app/contract.ts'
+import { killRequest, processSeen } from '../src/app/request.ts'
 import { FIELDS as REQUEST_FIELDS } from '../src/app/signaller.ts'
 import { bodySchema, digitsUpTo } from './json-schema.ts'
 import type { KillPathItem, SecuritySchemes } from './openapi-parts.d.ts'
@@ -34,18 +33,18 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   running: 'With waitMs: and the process still runs',
   'would send': 'With dryRun: and nothing was signalled',
   'bad pid': 'The PID is no integer above zero, or the body is no JSON object',
-  'bad startedBefore': 'Not ISO 8601 with an offset',
+  'bad instance': 'Not what a dry run tells as instance',
   'bad waitMs': 'Not an integer from 0 to 60000',
   'bad dryRun': 'Neither true nor false',
   'bad command': 'Not a string',
   'bad comment': 'Not a string of at most 200 characters',
   'unknown field': 'A field that is not known: a misspelt condition must not kill',
   EPERM: "Another user's process, or one that policy protects",
-  ESRCH: 'No such process, or it has already terminated, or it is not the one that startedBefore and command mean',
+  ESRCH: 'No such process, or it has already terminated, or it is not the one that instance and command name',
   'bad method': 'Another method on the path',
   'too large': 'The body is too large',
   failed: 'The cause is in the log',
-  'no startedBefore': 'Start times are not known here',
+  'no instance': 'This system cannot identify processes',
   'no waitMs': 'Exits are not known here',
   'no dryRun': 'This signaller cannot do without the signal',
   'no command': 'The names of processes are not known here',
@@ -64,10 +63,10 @@ const FIELDS: Record<keyof typeof killRequest.shape, Field> = {
       'The process: an integer, as a JSON number or as decimal digits in a string, white space around them allowed. No process has one above 2147483647, which gets a 404.',
     examples: ['1234'],
   },
-  startedBefore: {
+  instance: {
     description:
-      'The time at which you saw the process, ISO 8601 with an offset. A process that started later is not the one you meant: 404, and no signal.',
-    examples: ['2026-11-24T08:00:00Z', '2026-11-24T09:00:00.250+01:00'],
+      'The `instance` of a dry run, which identifies one process. If the PID belongs to another process now: 404, and no signal.',
+    examples: ['0a1b2c3d4e5f6071-1234-567890'],
   },
   waitMs: {
     description: 'After the signal, wait up to this many milliseconds for the process to exit, and say whether it did.',
@@ -94,7 +93,7 @@ const { $schema: _, ...processSchema } = toJSONSchema(processSeen)
 const PROCESS: Schema = {
   ...processSchema,
   description:
-    'Where the system tells: the name of the process, to send back as `command`; its effective user id; and when it started, up to a tenth of a second late, to send back as `startedBefore`.',
+    'As far as the system tells: `command`, the name of the process; `uid`, its effective user id; `instance`, which identifies this very process, to send back; and `startedAt`, correct to about a second, for people to read.',
 }
 
 /** The schema that validates. Of the PID it tells what a string becomes, and not which strings there may be. */
@@ -113,7 +112,7 @@ const requestExamples = () => ({
   plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
   safe: {
     summary: 'Only the process that was seen, and wait until it is gone',
-    value: { pid: 1234, startedBefore: '2026-11-24T08:00:00Z', command: 'node', waitMs: 5000 },
+    value: { pid: 1234, instance: '0a1b2c3d4e5f6071-1234-567890', waitMs: 5000 },
   },
   look: { summary: 'See what would be killed', value: { pid: 1234, dryRun: true } },
   ...Object.fromEntries(
@@ -132,6 +131,13 @@ interface Header {
   schema: Schema
 }
 
+const REASON: Record<string, Header> = {
+  [REASON_HEADER]: {
+    required: true,
+    schema: { type: 'string', enum: REASONS },
+    description: 'Why there was no signal, in more detail than the body',
+  },
+}
 const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
   401: { 'WWW-Authenticate': { required: true, schema: { enum: ['Bearer'] }, description: 'The scheme to use' } },
   405: { Allow: { required: true, schema: { enum: ['POST'] }, description: 'The method to use' } },
@@ -167,7 +173,7 @@ const responsesOf = (
         status,
         {
           description: descriptions[status] ?? STATUSES[status],
-          headers: { ...headers, ...HEADERS[status] },
+          headers: { ...headers, ...(status === 200 || status === 500 ? {} : REASON), ...HEADERS[status] },
           content: { 'application/json': content },
         },
       ]

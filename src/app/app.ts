@@ -1,30 +1,29 @@
 import { type Context, Hono } from 'hono'
-import { answers, KILL_PATH } from './answers.ts'
 import { type KillAttempt, refuse } from './attempt.ts'
-import { limitBody } from './body-limit.ts'
 import { closeSignal } from './connection.ts'
-import { killBody } from './kill-body.ts'
+import { answers, KILL_PATH } from './contract.ts'
+import { killBody } from './request.ts'
 import { CONDITIONS, type Delivery, MAX_PID, type Outcome, type Signaller } from './signaller.ts'
 
-/** What createApp takes. */
+/** The options of createApp. */
 export interface AppOptions {
   /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
   signaller: Signaller
-  /** How many requests may wait for an exit at once; one more is answered 503, unsignalled. Default: 10000. */
+  /** How many requests may wait for an exit at once. One more is answered 503, without a signal. Default: 256. */
   maxWaits?: number | undefined
   /** Gets the cause of each 500; the client never does. Default: `console.error`, unless accessLog records it. */
   onError?: (cause: unknown, c: Context) => void
-  /** When it aborts, requests that wait for an exit are answered at once with `exited: false`. Default: never. */
+  /** When it aborts, requests that wait for an exit are answered with `exited: false`. Default: never. */
   stopping?: AbortSignal | undefined
 }
 
 /**
- * The endpoint as a Hono app, to serve or to mount: `POST /api/connections/kill`.
+ * Creates the endpoint as a Hono app, to serve or to mount: `POST /api/connections/kill`.
  *
- * It carries the contract and touches no other route. Who may call it is for the service around it to decide. What
- * became of a request is in the context variable `killAttempt`.
+ * It adds no other route and no middleware for others. It does not ask who calls: your service must. The context
+ * variable `killAttempt` tells what happened to a request.
  *
- * @returns the app; its `fetch` takes a standard Request. It never throws: a signaller that does makes a 500.
+ * @returns the app. Its `fetch` takes a standard Request and never throws: if the signaller throws, it answers 500.
  *
  * @example
  * ```ts
@@ -37,7 +36,7 @@ export interface AppOptions {
  */
 export const createApp = ({
   signaller,
-  maxWaits = 10_000,
+  maxWaits = 256,
   onError = (cause, c) => {
     if (!c.get('killOnRecord')) console.error(cause)
   },
@@ -52,7 +51,7 @@ export const createApp = ({
     return answers.failed.send(c)
   }
 
-  // A record that fails changes no answer: by then the signal is out.
+  // If the record fails, the answer stays the same: the signal is already out.
   const record = (attempt: KillAttempt, c: Context) => {
     c.set('killAttempt', attempt)
     try {
@@ -69,15 +68,15 @@ export const createApp = ({
     return unsupported ? { code: `no ${unsupported}` } : signaller.terminate(pid, delivery)
   }
 
-  const app = new Hono().post(KILL_PATH, limitBody, killBody(fail), async (c) => {
-    // Name by name: V8 makes a class of object of its own of each `...`, which takes a fifth of a request's time.
-    const { pid, startedBefore, waitMs, dryRun, command, comment } = c.req.valid('json')
+  const app = new Hono().post(KILL_PATH, killBody(fail), async (c) => {
+    // List the fields: each spread creates a new hidden class, which costs a fifth of a request's time.
+    const { pid, instance, waitMs, dryRun, command, comment } = c.req.valid('json')
     const wait = waitMs === undefined ? 0 : 1
     waits += wait
     try {
       const stopWaiting = waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
       const onSignal: Delivery['onSignal'] = (outcome) => record({ pid, dryRun, comment, outcome }, c)
-      const delivery = { startedBefore, waitMs, dryRun, command, comment, stopWaiting, onSignal }
+      const delivery = { instance, waitMs, dryRun, command, comment, stopWaiting, onSignal }
       const outcome = await terminate(pid, delivery satisfies Record<keyof Delivery, unknown>)
       c.set('killAttempt', { pid, dryRun, comment, outcome })
       return answers[outcome.code].send(c, outcome)
@@ -87,10 +86,10 @@ export const createApp = ({
       waits -= wait
     }
   })
-  // Not in the chain, where `all` would widen the client's types; reached only by what is not a POST.
-  app.all(KILL_PATH, (c) => refuse(c, answers['bad method'], 'method'))
+  // Not in the chain: `all` would turn the client's `$post` into `never`.
+  app.all(KILL_PATH, (c) => refuse(c, answers['bad method']))
   return app
 }
 
-/** The type of the app, for Hono's typed client: `hc<AppType>(url)`. */
+/** The type of the app for Hono's typed client: `hc<AppType>(url)`. */
 export type AppType = ReturnType<typeof createApp>

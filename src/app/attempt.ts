@@ -1,27 +1,30 @@
 import type { Context } from 'hono'
+import type { Reason } from './contract.ts'
 import type { Outcome, Progress } from './signaller.ts'
 
-/** What a request to the kill route came to, as far as it has come. */
+/** What happened to a request to the kill route so far. */
 export interface KillAttempt {
-  /** The PID; as it came in and unchecked where the request was refused. */
+  /** The PID. If the request was refused: as the client sent it, unchecked. */
   readonly pid?: unknown
   /** Whether a valid request asked for a dry run. */
   readonly dryRun?: true | undefined
-  /** What a valid request says about itself. Untrusted. */
+  /** The comment of a valid request. Untrusted. */
   readonly comment?: string | undefined
-  /** What the signaller did or does; undefined where it was not asked, and where it threw. */
+  /** What the signaller did or is doing; undefined if it was not called, or threw. */
   readonly outcome?: Outcome | Progress | undefined
-  /** Why the request was refused before a signaller was asked. */
-  readonly reason?: string
+  /** Why the request was refused before a signaller was called. */
+  readonly reason?: Reason | undefined
+  /** Which host, origin or field caused the refusal. Untrusted. */
+  readonly detail?: string | undefined
   /** The cause of a 500. */
   readonly error?: unknown
 }
 
 declare module 'hono' {
   interface ContextVariableMap {
-    /** What the request came to: set by the kill route and by the guards, undefined on every other route. */
+    /** What happened to the request: set by the kill route and the guards, undefined on every other route. */
     killAttempt?: KillAttempt
-    /** Called at once when a signal goes out or is forwarded, long before the answer where a request waits for an exit. */
+    /** Called as soon as a signal is sent or forwarded, which may be long before the answer. */
     onKillSignal?: (attempt: KillAttempt) => void
     /** Whether the cause of a 500 is recorded: set by accessLog. */
     killOnRecord?: boolean
@@ -30,8 +33,15 @@ declare module 'hono' {
   }
 }
 
-/** Answers with a row of the table, and notes the reason for the record. */
-export const refuse = <Answer>(c: Context, row: { send(c: Context): Answer }, reason: string) => {
-  c.set('killAttempt', { reason })
-  return row.send(c)
+/** Notes why a request is refused, for the record and for the answer. */
+export const noteRefusal = (c: Context, refusal: Pick<KillAttempt, 'pid' | 'reason' | 'detail'>) => {
+  c.set('killAttempt', refusal)
+  return refusal
 }
+
+/** Refuses a request with a row of the table. */
+export const refuse = <Sent>(
+  c: Context,
+  row: { usualReason?: Reason | undefined; send(c: Context, specifics: { reason?: Reason | undefined }): Sent },
+  { reason = row.usualReason, detail }: Pick<KillAttempt, 'reason' | 'detail'> = {},
+) => row.send(c, noteRefusal(c, { reason, detail }))

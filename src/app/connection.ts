@@ -1,19 +1,22 @@
 import type { Context } from 'hono'
 
-/** What @hono/node-server hands to the app beside the request; other runtimes have none of it. */
+/** What @hono/node-server passes to the app with a request. Other runtimes pass none of this. */
 export interface NodeBindings {
   incoming?: {
     rawHeaders?: readonly string[]
+    readableDidRead?: boolean
     httpVersionMajor?: number
     socket?: { destroyed: boolean; once(event: 'close', listener: () => void): unknown }
   }
 }
 
-const closings = new WeakMap<object, AbortSignal>()
+const closings = new WeakMap<object, AbortController>()
 
 /**
- * A signal that aborts when the client's connection closes. Over HTTP/1 on Node it is the socket's: a request whose
- * answer is queued behind others gets no event of its own. Elsewhere it is the request's.
+ * Returns a signal that aborts when the client's connection closes.
+ *
+ * Over HTTP/1 on Node it belongs to the socket: a request that is queued behind another one gets no event of its own.
+ * Elsewhere it is the signal of the request.
  */
 export const closeSignal = (c: Context): AbortSignal => {
   const { incoming }: NodeBindings = c.env ?? {}
@@ -21,9 +24,12 @@ export const closeSignal = (c: Context): AbortSignal => {
   if (!socket || incoming.httpVersionMajor !== 1) return c.req.raw.signal
   if (socket.destroyed) return AbortSignal.abort()
   const known = closings.get(socket)
-  if (known) return known
+  if (known) return known.signal
   const closing = new AbortController()
   socket.once('close', () => closing.abort())
-  closings.set(socket, closing.signal)
+  closings.set(socket, closing)
   return closing.signal
 }
+
+/** Ends the waits of a connection, as if the client had closed it. */
+export const endWaits = (socket: object) => closings.get(socket)?.abort()

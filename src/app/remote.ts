@@ -1,9 +1,9 @@
 import * as z from 'zod/mini'
-import { answers, KILL_PATH } from './answers.ts'
-import { processSeen } from './dry-run.ts'
-import { CONDITIONS, type Delivery, type Outcome, type OutcomeCode, type Signaller } from './signaller.ts'
+import { answers, KILL_PATH, REASON_HEADER } from './contract.ts'
+import { processSeen } from './request.ts'
+import { CONDITIONS, type Outcome, type OutcomeCode, SIGNALLER_REASONS, type Signaller } from './signaller.ts'
 
-/** A request to the peer, as any `fetch` takes it. */
+/** A request to the peer, for any `fetch`. */
 export interface PeerRequest {
   readonly method: 'POST'
   readonly headers: Record<string, string>
@@ -12,28 +12,40 @@ export interface PeerRequest {
   readonly signal: AbortSignal
 }
 
-/** What remoteSignaller takes. */
+/** What is read of the peer's response. */
+export interface PeerResponse {
+  readonly status: number
+  readonly headers: { get(name: string): string | null }
+  readonly body: { getReader(): PeerReader } | null
+}
+
+interface PeerReader {
+  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
+  cancel(): Promise<unknown>
+}
+
+/** The options of remoteSignaller. */
 export interface RemoteSignallerOptions {
-  /** The peer: what comes before `/api/connections/kill` in its URL, such as `http://10.0.0.5:3000`. */
+  /** The peer's URL without `/api/connections/kill`, such as `http://10.0.0.5:3000`. It has no credentials. */
   url: string
   /** The peer's bearer token. Default: none. */
-  token?: string
-  /** Sends the request: undici's, say, with a client certificate. Default: the global `fetch`. */
-  fetch?: (url: string, init: PeerRequest) => Promise<Pick<Response, 'status' | 'text'>>
-  /** How long the peer may take to answer, in milliseconds, `waitMs` not counted. Default: 5000. */
+  token?: string | undefined
+  /** Sends the request. Use undici's, for example, to send a client certificate. Default: the global `fetch`. */
+  fetch?: (url: string, init: PeerRequest) => Promise<PeerResponse>
+  /** How long the peer may take to answer, in milliseconds; `waitMs` is added. Default: 5000. */
   timeoutMs?: number
 }
 
 const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
 
-// After a 421 Node's fetch would send a text again, and Deno's after a reset; a stream they cannot. Browsers take none
-// over HTTP/1.1.
+// Node's fetch sends a text body again after a 421, and Deno's after a reset. They cannot send a stream again. Browsers
+// send no streams over HTTP/1.1.
 const fetchOnce = (url: string, init: PeerRequest) => {
   const streamed = { ...init, body: new Blob([init.body]).stream(), duplex: 'half' }
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-/** What a peer may answer whatever was asked of it. */
+/** What a peer may answer to any request. */
 const UNSIGNALLED: OutcomeCode[] = [
   'EPERM',
   'ESRCH',
@@ -44,26 +56,51 @@ const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
 const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
 const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
 
-/** The process that the answer to a dry run tells of; undefined where it is no such answer. */
+const MAX_ANSWER_BYTES = 4096
+
+/** The text of a response, as far as one of psys-kill goes. The rest is not read. */
+const readAnswer = async ({ body }: PeerResponse) => {
+  const reader = body?.getReader()
+  const decoder = new TextDecoder()
+  let text = ''
+  for (let bytes = 0; reader && bytes <= MAX_ANSWER_BYTES; ) {
+    const { done, value } = await reader.read()
+    if (done || !value) return text + decoder.decode()
+    bytes += value.length
+    text += decoder.decode(value, { stream: true })
+  }
+  await reader?.cancel()
+  return ''
+}
+
+/** The process that the answer to a dry run describes; undefined for any other text. */
 const processIn = (text: string) => {
   const before = JSON.stringify(answers['would send'].body).slice(0, -1)
   return text.startsWith(before) ? z.safeParse(processSeen, JSON.parse(text).process).data : undefined
 }
 
-/** The years that a peer reads, as milliseconds; what an offset took beyond them is before or after every process. */
-const FIRST = Date.parse('0000-01-01T00:00:00Z')
-const LAST = Date.parse('9999-12-31T23:59:59.999Z')
-const readable = (time?: Date) => time && new Date(Math.min(Math.max(time.getTime(), FIRST), LAST))
+/** The URL of the peer's endpoint. Nothing of a wrong URL is repeated: it may contain a password. */
+const endpointOf = (url: string) => {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new TypeError('The URL of the peer must begin with http:// or https://')
+  const { username, password, search, hash } = new URL(url)
+  if (username || password || search || hash)
+    throw new TypeError('The URL of the peer must have no credentials, query or fragment; pass a token instead')
+  const base = url.replace(/\/+$/, '')
+  return base.endsWith(KILL_PATH) ? base : base + KILL_PATH
+}
 
 /**
- * Forwards to another psys-kill and hands back its outcome: for a gateway, a Worker, any place that has `fetch`.
+ * Forwards to another psys-kill and returns its outcome: for a gateway, a Worker, or any place that has `fetch`.
  *
- * One request goes out for one that comes in: redirects are not followed and nothing is tried again.
+ * It sends one request for each that comes in. It follows no redirect and never tries again. An error tells the peer's
+ * status, never its text, so that no token gets into a log.
  *
- * A peer must be of release 2 or newer: 1.0 passes over a `dryRun` that it does not know, and kills.
+ * The peer must be release 2 or newer: 1.0 ignores `dryRun`, and kills. A 2.0 peer cannot check `instance`: 501.
  *
- * @returns a signaller; it throws when the peer cannot be reached, takes too long, or answers with anything that is
- * not an outcome (a 400, a 401, a page of a proxy), so that the app answers 500 and its log has the cause.
+ * @returns a signaller. It throws if the peer cannot be reached, takes too long, or answers anything but an outcome
+ *   (a 400, a 401, the page of a proxy). The app then answers 500 and logs the cause.
+ * @throws {TypeError} if the URL or the token cannot be used.
  *
  * @example
  * ```ts
@@ -76,39 +113,43 @@ export const remoteSignaller = ({
   fetch = fetchOnce,
   timeoutMs = 5000,
 }: RemoteSignallerOptions): Signaller => {
-  const base = url.replace(/\/+$/, '')
-  const endpoint = base.endsWith(KILL_PATH) ? base : base + KILL_PATH
+  const endpoint = endpointOf(url)
+  if (token !== undefined && !/^[A-Za-z0-9._~+/-]+=*$/.test(token))
+    throw new TypeError('The token of the peer is not a bearer token')
   const headers = {
     'content-type': 'application/json',
     ...(token !== undefined && { authorization: `Bearer ${token}` }),
   }
 
   return {
-    // Whatever is asked is passed on below.
     supports: CONDITIONS,
-    terminate: async (pid, { stopWaiting, onSignal, ...asked }: Delivery): Promise<Outcome> => {
-      const { startedBefore, waitMs, dryRun } = asked
+    terminate: async (pid, { stopWaiting, onSignal, ...asked }): Promise<Outcome> => {
+      const { instance, waitMs, dryRun } = asked
       const timeout = AbortSignal.timeout(timeoutMs + (waitMs ?? 0))
-      // Without a listener of its own Node may collect it before it fires: AbortSignal.any refers to it but weakly.
+      // AbortSignal.any holds it weakly: without a listener, Node may collect it before it fires.
       timeout.addEventListener('abort', () => {})
       if (!dryRun) onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {
         method: 'POST',
         headers,
-        body: JSON.stringify({ pid, ...asked, startedBefore: readable(startedBefore) }),
+        body: JSON.stringify({ pid, ...asked }),
         redirect: 'manual',
         signal: AbortSignal.any([...stopWaiting, timeout]),
       })
-      const text = await response.text()
+      const text = await readAnswer(response)
+      const isAnswer = ({ status, body }: { status: number; body: object }) =>
+        status === response.status && JSON.stringify(body) === text
+
       const expected = dryRun ? AFTER_DRY_RUN : waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT
-      const code = expected.find(
-        (name) => answers[name].status === response.status && JSON.stringify(answers[name].body) === text,
-      )
+      const code = expected.find((name) => isAnswer(answers[name]))
+      const reason = SIGNALLER_REASONS.find((word) => word === response.headers.get(REASON_HEADER))
+      if (code === 'EPERM' || code === 'ESRCH') return { code, reason }
       if (code !== undefined) return { code }
-      // A signal that the peer sent all the same is no outcome of a dry run.
+      if (instance !== undefined && isAnswer(answers['unknown field'])) return { code: 'no instance' }
+      // A dry run that sent a signal all the same is no outcome.
       const process = dryRun && response.status === answers['would send'].status ? processIn(text) : undefined
       if (process) return { code: 'would send', command: process.command, process }
-      throw new Error(`${endpoint} answered ${response.status} ${text.slice(0, 200)}`)
+      throw new Error(`${endpoint} answered ${response.status}`)
     },
   }
 }

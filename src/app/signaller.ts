@@ -1,21 +1,38 @@
-/** What a request may ask for beside the signal, and a signaller must honour; each is a field of its body. */
-export const CONDITIONS = ['startedBefore', 'waitMs', 'dryRun', 'command'] as const
+/** What a request may ask for in addition to the signal. Each is a field of its body, and a signaller must honour it. */
+export const CONDITIONS = ['instance', 'waitMs', 'dryRun', 'command'] as const
 export type Condition = (typeof CONDITIONS)[number]
 
-/** The fields of a body beside the PID, in the order in which a wrong one is named. */
+/** The optional fields of a body. If several are wrong, the answer names the first in this order. */
 export const FIELDS = [...CONDITIONS, 'comment'] as const
 export type Field = (typeof FIELDS)[number]
 
+/** Why a signaller sent no signal. */
+export const SIGNALLER_REASONS = [
+  'gone',
+  'zombie',
+  'thread',
+  'other instance',
+  'other command',
+  'not permitted',
+  'protected',
+  'kernel thread',
+  'uid',
+  'hidden',
+  'not supported',
+  'too many waits',
+] as const
+export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
+
 /**
- * What a signaller did, or why it did nothing. `ESRCH` and `EPERM` are the errors of kill(2).
+ * What a signaller did. `ESRCH` and `EPERM` are the errors of kill(2).
  *
- * - `sent`: SIGTERM was sent; whether the process obeys is not known.
- * - `exited`, `running`: SIGTERM was sent, and within `waitMs` the process terminated, or did not.
- * - `would send`: SIGTERM would have been sent, but for `dryRun`. No signal.
- * - `ESRCH`: no such process, or it has already terminated, or it is not the one that was meant. No signal.
+ * - `sent`: SIGTERM was sent. The process may ignore it.
+ * - `exited`, `running`: SIGTERM was sent. Within `waitMs` the process exited, or it did not.
+ * - `would send`: SIGTERM would have been sent, but `dryRun` was set. No signal.
+ * - `ESRCH`: no such process, it has already terminated, or it is not the one that was meant. No signal.
  * - `EPERM`: another user's process, or one that policy protects. No signal.
- * - `too many waits`: the limit of waits at once is reached. No signal.
- * - `no startedBefore`, `no waitMs`, and so on: this system cannot tell what the condition asks for. No signal.
+ * - `too many waits`: the limit of simultaneous waits is reached. No signal.
+ * - `no instance`, `no waitMs`, and so on: this system cannot check the condition. No signal.
  */
 export type OutcomeCode =
   | 'sent'
@@ -27,57 +44,59 @@ export type OutcomeCode =
   | 'too many waits'
   | `no ${Condition}`
 
-/** What a dry run tells of a process, as far as the system does. */
+/** What a dry run tells about a process, as far as the system does. */
 export interface ProcessSeen {
-  /** Its name, of at most 15 bytes, as the process chose it: to be sent back as `command`. */
+  /** Its name, as the process chose it: at most 15 bytes. Send it back as `command`. */
   readonly command: string
   /** Its effective user id. */
   readonly uid?: number | undefined
-  /** When it started, in ISO 8601 and a little late: to be sent back as `startedBefore`. */
+  /** Identifies exactly this process. Send it back as `instance`. */
+  readonly instance?: string | undefined
+  /** When it started, in ISO 8601, correct to about a second. For people to read, not for sending back. */
   readonly startedAt?: string | undefined
 }
 
 /** What a signaller returns. */
 export interface Outcome {
   readonly code: OutcomeCode
-  /** The name of the process, for the record, where the signaller knows it. Untrusted: a process names itself. */
+  /** Why there was no signal. Default: `gone` for ESRCH, `not permitted` for EPERM. */
+  readonly reason?: SignallerReason | undefined
+  /** The name of the process, for the record. Untrusted: a process names itself. */
   readonly command?: string | undefined
-  /** Why nothing was signalled, for the record, where the code leaves that open: `protected`, say. */
-  readonly reason?: string | undefined
-  /** The process that a dry run would have signalled, where the signaller sees it. */
+  /** The process that a dry run found. */
   readonly process?: ProcessSeen | undefined
 }
 
-/** What a signaller tells while it works: the signal is out, or what follows is up to a peer. */
+/** What a signaller reports before it returns: the signal is out, or a peer is about to be asked. */
 export interface Progress extends Pick<Outcome, 'command'> {
   readonly code: 'sent' | 'forwarded'
 }
 
-/** What comes with a PID. */
+/** What a signaller gets with a PID. */
 export interface Delivery extends Partial<Record<Field, unknown>> {
-  /** Signal the process only if it started at or before this time. */
-  readonly startedBefore?: Date | undefined
+  /** Signal the process only if this identifies it. Compared for equality. */
+  readonly instance?: string | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */
   readonly waitMs?: number | undefined
-  /** Do all but the signal, and do not wait: `would send` where it would have gone out. */
+  /** Check everything, but send no signal and do not wait. */
   readonly dryRun?: true | undefined
-  /** Signal the process only if this, cut to the 15 bytes that the kernel keeps, is its name. */
+  /** Signal the process only if this is its name. Compared after cutting to 15 bytes, as the kernel does. */
   readonly command?: string | undefined
-  /** What the client says about it, for records alone: the app's, and those of a peer that is asked. */
+  /** The client's comment. It is for records only: the app's, and those of a peer. */
   readonly comment?: string | undefined
   /**
-   * When one of these aborts (the client left, the server stops), the wait ends at once: with `running`, or by a throw
-   * where it is not known whether the signal was sent.
+   * If one of these aborts, end the wait: the client has left, or the server stops. Return `running`, or throw if you
+   * do not know whether the signal was sent.
    */
   readonly stopWaiting: readonly AbortSignal[]
-  /** To be called at once when the signal is out, and before a peer is asked: a record is made then, whatever follows. */
+  /** Call this right after the signal, or right before asking a peer. It makes the record. */
   readonly onSignal: (progress: Progress) => void
 }
 
 /**
- * Delivers SIGTERM to a process. One method is all that a signaller must have.
+ * Delivers SIGTERM to a process. `terminate` is the only method that a signaller must have.
  *
- * A surprise is thrown and becomes the 500; an expected outcome is returned.
+ * Return expected outcomes. Throw what is unexpected: it becomes the 500.
  *
  * @example
  * ```ts
@@ -85,10 +104,7 @@ export interface Delivery extends Partial<Record<Field, unknown>> {
  * ```
  */
 export interface Signaller {
-  /**
-   * The conditions that `terminate` honours. A request with another one is answered 501, and `terminate` is not called.
-   * Default: none.
-   */
+  /** The conditions that `terminate` honours. A request with any other is answered 501. Default: none. */
   readonly supports?: readonly Condition[]
 
   /**
@@ -99,5 +115,5 @@ export interface Signaller {
   terminate(pid: number, delivery: Delivery): Outcome | Promise<Outcome>
 }
 
-/** The largest PID that a kill call can take: `pid_t` is a signed 32-bit integer. */
+/** The largest PID that a kill call takes: `pid_t` is a signed 32-bit integer. */
 export const MAX_PID = 2 ** 31 - 1

@@ -1,12 +1,12 @@
 import process from 'node:process'
-import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../app/signaller.ts'
+import { CONDITIONS, type Condition, type Delivery, MAX_PID, type Outcome, type ProcessSeen } from '../app/signaller.ts'
 import { errorCode } from './error-code.ts'
-import { exitPoller } from './exit-poller.ts'
+import { exitWatch } from './exits.ts'
 import { type NodeSignallerOptions, policyOf } from './policy.ts'
-import { bootClock, latestStart, startToSendBack, uptimeIsTheKernels } from './start-time.ts'
+import { readBootId, readUptime } from './proc.ts'
 import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 
-/** kill(2); returns its two expected errors. Nothing else in psys-kill sends a signal. */
+/** Calls kill(2), and returns its two expected errors. Nothing else in psys-kill sends a signal. */
 const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
   try {
     process.kill(pid, signal)
@@ -18,29 +18,30 @@ const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
   }
 }
 
-/** What a dry run tells of a process. */
-const seen = (stat: Stat | undefined, boot: number | undefined, now: number) =>
-  stat?.command === undefined
-    ? undefined
-    : {
-        command: stat.command,
-        uid: stat.uids?.[1],
-        startedAt: boot === undefined ? undefined : startToSendBack(boot, stat, now),
-      }
+/** A clock tick in milliseconds: USER_HZ is 100 on every architecture that Node runs on. */
+const CLOCK_TICK_MS = 10
+
+/**
+ * Whether /proc/uptime counts from the same moment as the ticks of a stat. A container's own uptime (lxcfs) starts
+ * later, which would make this process younger than its runtime is.
+ */
+const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
+  readUptime() - (startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
 
 /**
  * Sends SIGTERM with `process.kill`, on Node, Bun and Deno (`--allow-run`).
  *
- * On Linux it reads `/proc/PID/stat` right before: what has terminated but is not reaped, and a thread's id, are
- * `ESRCH`; a kernel thread is `EPERM`, as PID 1, this process and the protected ones are everywhere. Where /proc may
- * hide a process (`hidepid`, asked once) or cannot be read, kill(2) alone decides; but with `protect`, such a process is
- * `EPERM`, since the number may be a thread's of a protected one.
+ * On Linux it reads `/proc/PID/stat` right before the signal:
+ * - A process that has terminated but is not reaped, and the id of a thread, are `ESRCH`.
+ * - A kernel thread is `EPERM`. So are PID 1, this process and the protected ones, on every system.
+ * - If /proc may hide a process (`hidepid`, looked up once) or cannot be read, kill(2) alone decides. But with `protect`
+ *   such a process is `EPERM`, because its PID may be a thread of a protected one.
  *
- * @returns a signaller. It supports `waitMs` (a zombie that /proc does not show counts as running) and `dryRun`
- * everywhere, `command` with a /proc of its own (on Deno: `--allow-all`), and `startedBefore` with one that has the
- * kernel's uptime. `terminate` returns a Promise only where there is a `waitMs` and no `dryRun`. It throws a RangeError
- * for what is not an integer from 1 to 2147483647, and whatever the runtime throws beside ESRCH and EPERM.
- * @throws {Error} where names or `onlyUids` are given and there is no such /proc.
+ * @returns a signaller. It supports `waitMs` and `dryRun` everywhere; `instance` and `command` if it can read /proc (on
+ *   Deno: `--allow-all`). A zombie that /proc does not show counts as running. `terminate` returns a Promise only with
+ *   `waitMs` and without `dryRun`. It throws a RangeError if the PID is not an integer from 1 to 2147483647, and
+ *   whatever the runtime throws except ESRCH and EPERM.
+ * @throws {Error} if names or `onlyUids` are given and /proc cannot be read.
  *
  * @example
  * ```ts
@@ -51,56 +52,88 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const readStat = statReader()
   const own = readStat(process.pid)
   const policy = policyOf(options, own !== undefined)
-  const tellsStarts = own !== undefined && uptimeIsTheKernels(own)
-  const latestBoot = bootClock()
-  const tells = { startedBefore: tellsStarts, waitMs: true, dryRun: true, command: own !== undefined }
-  const supports = CONDITIONS.filter((name) => tells[name])
-  // It signals 4240 for 4241, 4242 and 4243, where every PID is a multiple of four.
+  const boot = own && readBootId()
+  const tellsStarts = own !== undefined && uptimeFits(own)
+  const wait = exitWatch()
+  // Windows PIDs are multiples of four: for 4241, 4242 and 4243 it would end 4240.
   const killRounds = process.platform === 'win32'
-  const exits = exitPoller(readStat, (pid) => kill(pid, 0)?.code === 'ESRCH')
 
-  /** Why not to signal the process, if there is a reason. `boot` is undefined where starts cannot be told. */
-  const reasonNotTo = (
-    pid: number,
-    stat: Stat | undefined,
-    { startedBefore, command }: Partial<Delivery>,
-    boot: number | undefined,
-  ): NoSignal | undefined => {
+  const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
+
+  /** How to tell whether a process is the one that is meant. A new condition does not compile until it is here. */
+  const identity = {
+    instance: {
+      isSupported: boot !== undefined,
+      isMet: (pid: number, stat: Stat, wanted: string) => instanceOf(pid, stat) === wanted,
+    },
+    command: {
+      isSupported: own !== undefined,
+      isMet: (_pid: number, { command }: Stat, wanted: string) => command === asKept(wanted),
+    },
+  } satisfies Record<Exclude<Condition, 'waitMs' | 'dryRun'>, unknown>
+  const identityNames = ['instance', 'command'] as const
+
+  /** Why not to signal the process, if there is a reason. */
+  const reasonNotTo = (pid: number, stat: Stat | undefined, delivery: Partial<Delivery>): NoSignal | undefined => {
     const reason = policy.forbids(pid, stat)
     // What /proc does not show is hidden or gone: signal 0 tells.
     if (reason === 'hidden') return kill(pid, 0) ?? { code: 'EPERM', reason }
     if (reason) return { code: 'EPERM', reason }
     if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
     if (stat?.noSignal) return stat.noSignal
-    if (startedBefore !== undefined) {
-      if (boot === undefined) return { code: 'no startedBefore' }
-      if (!stat) return kill(pid, 0) ?? { code: 'no startedBefore' }
-      // Not the other way round: an invalid date is no permission.
-      if (!(latestStart(boot, stat) <= startedBefore.getTime())) return { code: 'ESRCH', reason: 'started later' }
+    for (const name of identityNames) {
+      const wanted = delivery[name]
+      if (wanted === undefined) continue
+      if (!stat || !identity[name].isSupported) return kill(pid, 0) ?? { code: `no ${name}` }
+      if (!identity[name].isMet(pid, stat, wanted)) return { code: 'ESRCH', reason: `other ${name}` }
     }
-    if (command === undefined) return undefined
-    if (!stat) return kill(pid, 0) ?? { code: 'no command' }
-    return stat.command === asKept(command) ? undefined : { code: 'ESRCH', reason: 'other command' }
+    return undefined
+  }
+
+  /** Whether the process has exited. Signal 0 tells if /proc does not show it. */
+  const hasExited = (pid: number, startTicks: number | undefined) => {
+    try {
+      const now = readStat(pid)
+      if (!now) return kill(pid, 0)?.code === 'ESRCH'
+      return now.noSignal?.code === 'ESRCH' || (startTicks !== undefined && now.startTicks !== startTicks)
+    } catch {
+      // No file descriptor left, for example: it is not known to have exited.
+      return false
+    }
+  }
+
+  const describe = (pid: number, stat: Stat | undefined): ProcessSeen | undefined => {
+    if (stat?.command === undefined) return undefined
+    const uptimeMs = readUptime() * 1000
+    return {
+      command: stat.command,
+      uid: stat.uids?.[1],
+      instance: boot === undefined ? undefined : instanceOf(pid, stat),
+      startedAt: tellsStarts
+        ? new Date(Date.now() - uptimeMs + Number(stat.startTicks) * CLOCK_TICK_MS).toISOString()
+        : undefined,
+    }
   }
 
   const terminate = (pid: number, delivery: Partial<Delivery> = {}): Outcome | Promise<Outcome> => {
-    // The app has checked it; whoever else calls this gets an error rather than kill(2)'s process groups.
+    // The app has checked it. Any other caller gets an error here, and not kill(2)'s process groups.
     if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError(`Not a PID: ${pid}`)
-    const { startedBefore, waitMs, dryRun, stopWaiting = [], onSignal } = delivery
-    const now = Date.now()
-    const boot = (startedBefore !== undefined || dryRun) && tellsStarts ? latestBoot() : undefined
+    const { waitMs, dryRun, stopWaiting = [], onSignal } = delivery
     // The last thing read before the kill: in between, the PID could pass to another process.
     const stat = readStat(pid, dryRun || policy.needsUids)
     const command = stat?.command
-    // Signal 0 does all but the signal, kill(2) says.
-    const noSignal = reasonNotTo(pid, stat, delivery, boot) ?? kill(pid, dryRun ? 0 : 'SIGTERM')
+    // Signal 0 makes kill(2) check everything and send nothing.
+    const noSignal = reasonNotTo(pid, stat, delivery) ?? kill(pid, dryRun ? 0 : 'SIGTERM')
     if (noSignal) return { code: noSignal.code, reason: noSignal.reason, command }
-    if (dryRun) return { code: 'would send', command, process: seen(stat, boot, now) }
+    if (dryRun) return { code: 'would send', command, process: describe(pid, stat) }
     onSignal?.({ code: 'sent', command })
     if (waitMs === undefined) return { code: 'sent', command }
-    const exited = exits.wait({ pid, startTicks: stat?.startTicks }, waitMs, stopWaiting)
-    return exited.then((exited) => ({ code: exited ? 'exited' : 'running', command }))
+    return wait(() => hasExited(pid, stat?.startTicks), waitMs, stopWaiting).then((exited) => ({
+      code: exited ? 'exited' : 'running',
+      command,
+    }))
   }
 
+  const supports = CONDITIONS.filter((name) => name === 'waitMs' || name === 'dryRun' || identity[name].isSupported)
   return { supports, terminate }
 }

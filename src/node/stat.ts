@@ -4,31 +4,31 @@ import { procHidesNothing, procIsOurs, readShort } from './proc.ts'
 
 /** Why not to signal a process. */
 export interface NoSignal extends Pick<Outcome, 'reason'> {
-  readonly code: 'EPERM' | 'ESRCH' | 'no startedBefore' | 'no command'
+  readonly code: 'EPERM' | 'ESRCH' | 'no instance' | 'no command'
 }
 
-/** What one read of `/proc/PID/stat` tells of a process (proc_pid_stat(5)); where it is gone, `noSignal` alone. */
+/** What one read of `/proc/PID/stat` tells about a process (proc_pid_stat(5)). If it is gone: `noSignal` alone. */
 export interface Stat {
   /** The name, as the process chose it. */
   readonly command?: string
-  /** Clock ticks from boot to its start: with the PID, what identifies a process. */
+  /** Its start in clock ticks since boot. Together with the PID, it identifies a process. */
   readonly startTicks?: number
-  /** Its real and its effective user id, where they were asked for and `/proc/PID/status` tells them. */
+  /** Its real and its effective user id, if they were asked for and `/proc/PID/status` tells them. */
   readonly uids?: readonly number[] | undefined
-  /** Why not to signal it, if there is a reason. `ESRCH`: there is no such process, or none any more. */
+  /** Why not to signal it. */
   readonly noSignal?: NoSignal | undefined
 }
 
-// Fields 2, 3, 9, 20, 22 and 38 of the man page. The name may itself have parentheses and spaces: it ends at the last one.
+// Fields 2, 3, 9, 20, 22 and 38. The name may contain parentheses and spaces: it ends at the last parenthesis.
 const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+){15} (-?\d+)/s
 
 const PF_KTHREAD = 0x200000
 
-/** A name as the kernel keeps it: 15 bytes of it (TASK_COMM_LEN), read as the names of processes are. */
+/** Cuts a name as the kernel does: to 15 bytes (TASK_COMM_LEN). */
 export const asKept = (name: string) => Buffer.from(name).toString('utf8', 0, 15)
 
 const readUids = (pid: number) => {
-  // In the name, which stands before it, the kernel escapes newlines.
+  // The name comes before this line, but the kernel escapes newlines in it.
   const [, real, effective] = /\nUid:\t(\d+)\t(\d+)\t/.exec(readShort(`/proc/${pid}/status`)) ?? []
   return real === undefined ? undefined : [Number(real), Number(effective)]
 }
@@ -39,16 +39,18 @@ const parse = (pid: number, text: string, uids: Stat['uids']): Stat => {
   const stat = (noSignal?: NoSignal): Stat => ({ command, startTicks: Number(startTicks), uids, noSignal })
   if (Number(flags) & PF_KTHREAD) return stat({ code: 'EPERM', reason: 'kernel thread' })
   if (exitSignal === '-1') return stat({ code: 'ESRCH', reason: 'thread' })
-  // A first thread that has exited while others run on looks like a zombie, but its process lives.
+  // A first thread that has exited while others run looks like a zombie, but its process lives.
   if ((state === 'Z' || state === 'X') && Number(threads) <= 1) return stat({ code: 'ESRCH', reason: 'zombie' })
   return stat()
 }
 
-const GONE: Stat = { noSignal: { code: 'ESRCH' } }
+const GONE: Stat = { noSignal: { code: 'ESRCH', reason: 'gone' } }
 
 /**
- * Makes the function that reads the stat of a process, and `withUids` its user ids. That returns undefined where there
- * is no /proc of our own, or where this one may hide the process, and throws where it cannot tell (EMFILE, say).
+ * Makes the function that reads the stat of a process, and its user ids if `withUids` is set.
+ *
+ * That function returns undefined if there is no /proc of our own, or if /proc may hide the process. It throws if it
+ * cannot tell (EMFILE, for example).
  */
 export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undefined) => {
   if (!procIsOurs()) return () => undefined
@@ -56,7 +58,7 @@ export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undef
   return (pid, withUids = false) => {
     try {
       let uids: Stat['uids']
-      // A stat can only be read as long as the process is there that it was opened for: so both are of one process.
+      // An open stat can be read only while its process exists, so the user ids are of the same process.
       const text = readShort(`/proc/${pid}/stat`, () => {
         if (withUids) uids = readUids(pid)
       })

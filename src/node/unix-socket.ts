@@ -1,10 +1,12 @@
 import { once } from 'node:events'
-import { lstatSync, unlinkSync } from 'node:fs'
+import { lstatSync, readFileSync, readlinkSync, statSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
+import process from 'node:process'
 import { errorCode } from './error-code.ts'
+import { orUndefined } from './proc.ts'
 
 const isServed = async (path: string) => {
-  // As { path }, since connect('38080') is a port.
+  // As { path }: connect('38080') would be a port.
   const probe = connect({ path })
   try {
     await once(probe, 'connect')
@@ -19,10 +21,10 @@ const isServed = async (path: string) => {
 }
 
 /**
- * Makes way for a Unix domain socket: removes the one that a dead server left behind.
+ * Removes the Unix domain socket that a dead server left behind.
  *
- * @param path - of the socket; nothing happens where there is no such file.
- * @throws {Error} where the path is a live server's, or no socket, which stays as it is.
+ * @param path - of the socket. If there is no such file, nothing happens.
+ * @throws {Error} if a live server holds the socket, or the file is not a socket. The file then stays as it is.
  *
  * @example
  * ```ts
@@ -32,6 +34,8 @@ const isServed = async (path: string) => {
  * ```
  */
 export const clearStaleSocket = async (path: string) => {
+  // A named pipe of Windows leaves no file.
+  if (process.platform === 'win32') return
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (!found) return
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
@@ -39,3 +43,23 @@ export const clearStaleSocket = async (path: string) => {
   // Another server may have taken the path in the meantime.
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }
+
+/** The path of a bound socket: proc_net(5) lists it by its inode. An abstract one begins with @. */
+const pathOf = (fd: number) => {
+  const [, inode = 'none'] = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`)) ?? []
+  return new RegExp(` ${inode} (\\S.*)$`, 'm').exec(readFileSync('/proc/net/unix', 'utf8'))?.[1] ?? ''
+}
+
+/**
+ * Tells why every local user can connect to a Unix domain socket; undefined if they cannot, or the system does not tell.
+ *
+ * @param socket - its path, or the descriptor that it was handed over as.
+ */
+export const publicAccess = (socket: string | number) =>
+  orUndefined(() => {
+    const path = typeof socket === 'number' ? pathOf(socket) : socket
+    if (path.startsWith('@')) return 'it is abstract and has no mode'
+    // To connect takes the right to write (unix(7)).
+    const { mode } = statSync(path)
+    return process.platform !== 'win32' && mode & 0o002 ? `its mode is 0${(mode & 0o777).toString(8)}` : undefined
+  })

@@ -1,27 +1,28 @@
-import type { Context, MiddlewareHandler } from 'hono'
+import type { MiddlewareHandler } from 'hono'
+import type { GetConnInfo } from 'hono/conninfo'
 import type {} from 'hono/request-id'
-import { answers } from '../app/answers.ts'
 import type { KillAttempt } from '../app/attempt.ts'
+import { answers } from '../app/contract.ts'
 import type { Outcome, Progress } from '../app/signaller.ts'
 
-/** What accessLog takes. */
+/** The options of accessLog. */
 export interface AccessLogOptions {
   /**
-   * Gets one line of JSON, in ASCII and without the newline, for each record; `signalled` for those of a signal that
-   * went out or may have, which are the last to be dropped. What it throws goes to `console.error`.
+   * Gets one line of JSON for each record, in ASCII and without the newline. `signalled` is set if a signal went out or
+   * may have: drop those lines last. If `write` throws, the error goes to `console.error`.
    */
   write: (line: string, signalled: boolean) => void
   /** Write only the requests that ended in an unexpected error. Default: false. */
   quiet?: boolean
-  /** The address that the request came from, as the runtime tells it. Default: not recorded. */
-  remoteAddress?: (c: Context) => string | undefined
+  /** Tells the address of the client: Hono's `getConnInfo` for your runtime. Default: not recorded. */
+  getConnInfo?: GetConnInfo | undefined
 }
 
 const ID_HEADER = 'X-Request-Id'
 
-/** Room for what a client sends: more than any PID needs, too little to fill a disk with. */
+/** The most characters of each thing that a client sends: enough for any PID, too few to fill a disk. */
 const MAX_LENGTH = 64
-const MAX_REASON_LENGTH = 128
+const MAX_DETAIL_LENGTH = 128
 const MAX_STACK_LENGTH = 4096
 
 const bounded = (pid: unknown) => {
@@ -39,9 +40,9 @@ const stackOf = (error: unknown) =>
     ? `${textOf(error)}\nCaused by: ${textOf(error.cause)}`
     : textOf(error)
 
-// Beside the control characters, which JSON escapes, some readers take U+0085 and U+2028 for the end of a line.
+// JSON escapes control characters. But some readers also take U+0085 and U+2028 for the end of a line.
 const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
-// Asked first, as to replace nothing takes V8 as long as to replace.
+// Test first: `replace` is slow even without a match.
 const toAscii = (json: string) => (/[\u007f-\uffff]/.test(json) ? json.replace(/[\u007f-\uffff]/g, escaped) : json)
 
 const SENT = answers.sent.status
@@ -50,7 +51,7 @@ const isSignal = (code: (Outcome | Progress)['code']) =>
 
 let lastMs = Number.NaN
 let lastTime = ''
-/** The time in ISO 8601: made once a millisecond, as that takes a fifth of what a record does. */
+/** The time in ISO 8601. It is formatted once a millisecond, because that takes a fifth of a record's time. */
 const now = () => {
   const ms = Date.now()
   if (ms !== lastMs) lastTime = new Date(ms).toISOString()
@@ -59,13 +60,13 @@ const now = () => {
 }
 
 /**
- * Writes a record of every request, with the id of the request, which the response has as `X-Request-Id`.
+ * Writes a record of every request. Its `id` is in the response too, as `X-Request-Id`.
  *
- * The id is a new one, whatever the client sends. Where your service has Hono's `requestId()`, in front of this or behind
- * it, the id is the one of that: `requestId({ headerName: 'X-Correlation-Id' })` takes it from a header that you trust.
+ * The id is a new one, whatever the client sends. If your service uses Hono's `requestId()`, before or after this, the
+ * id is that one: `requestId({ headerName: 'X-Correlation-Id' })` takes it from a header that you trust.
  *
- * A signal is on record at the moment it goes out. Where the request then waits for an exit, or was forwarded, a second
- * record with the same id says how it ended. What is no kill has no outcome.
+ * A signal is recorded at the moment it goes out. If the request then waits for an exit, or was forwarded, a second
+ * record with the same id tells how it ended. A request to another route has no outcome.
  *
  * @example
  * ```ts
@@ -75,12 +76,12 @@ const now = () => {
  * ```
  */
 export const accessLog =
-  ({ write, quiet = false, remoteAddress }: AccessLogOptions): MiddlewareHandler =>
+  ({ write, quiet = false, getConnInfo }: AccessLogOptions): MiddlewareHandler =>
   async (c, next) => {
     const start = performance.now()
     const given = c.get('requestId') ?? crypto.randomUUID()
-    // Now, as a client that leaves takes its address along.
-    const remote = remoteAddress?.(c)
+    // Now: when the client has left, its address is gone.
+    const remote = getConnInfo?.(c).remote.address
     c.set('requestId', given)
     c.header(ID_HEADER, given)
     let recorded: KillAttempt | undefined
@@ -89,21 +90,23 @@ export const accessLog =
       recorded = attempt
       const { pid, outcome, error, dryRun, comment } = attempt ?? {}
       if (quiet && error === undefined) return
-      const reason = attempt?.reason ?? (outcome && 'reason' in outcome ? outcome.reason : undefined)
+      const row = outcome && outcome.code !== 'forwarded' ? answers[outcome.code] : undefined
+      const signallerReason = outcome && 'reason' in outcome ? outcome.reason : undefined
       const line = JSON.stringify({
         time: now(),
-        // Now, as a requestId() behind this one has the last word.
+        // Now: a requestId() after this one may have changed it.
         id: c.get('requestId'),
         remote,
-        // What a proxy claims; anybody can. The end of it, where the nearest proxy writes.
-        forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(-MAX_REASON_LENGTH),
-        by: c.get('killCaller')?.slice(0, MAX_REASON_LENGTH),
+        // Unverified: anybody can send it. The end of it comes from the nearest proxy.
+        forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(-MAX_DETAIL_LENGTH),
+        by: c.get('killCaller')?.slice(0, MAX_DETAIL_LENGTH),
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),
         pid: bounded(pid),
         command: outcome?.command,
         outcome: attempt && (outcome?.code ?? (error === undefined ? 'refused' : 'failed')),
-        reason: reason?.slice(0, MAX_REASON_LENGTH),
+        reason: attempt?.reason ?? signallerReason ?? row?.usualReason,
+        detail: attempt?.detail?.slice(0, MAX_DETAIL_LENGTH),
         dryRun,
         comment,
         status,
@@ -113,7 +116,7 @@ export const accessLog =
       try {
         write(toAscii(line), error !== undefined || (outcome !== undefined && isSignal(outcome.code)))
       } catch (cause) {
-        // The signal is out: no answer changes for want of a record.
+        // The answer stays the same: the signal is already out.
         console.error(cause)
       }
     }

@@ -1,6 +1,4 @@
 export { type AccessLogOptions, accessLog } from './access-log.ts'
-export { allowHosts } from './hosts.ts'
-export { allowOrigins } from './origins.ts'
-export { allowProxy } from './proxies.ts'
+export { allowHosts, allowOrigins, allowProxy } from './guards.ts'
 export { createServerApp, type ServerAppType, type ServerOptions } from './server-app.ts'
 export { requireToken, type TokenOptions, type Tokens } from './token.ts'

@@ -1,19 +1,19 @@
 import type { MiddlewareHandler } from 'hono'
 import { sha256 } from 'hono/utils/crypto'
-import { serverAnswers } from '../app/answers.ts'
 import { refuse } from '../app/attempt.ts'
+import { serverAnswers } from '../app/contract.ts'
 
-/** What a bearer token may be (RFC 6750, section 2.1), and long enough not to be guessed. */
+/** A bearer token (RFC 6750, section 2.1) that is too long to be guessed. */
 export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
-/** The name of a token; the empty one stands for no name. */
+/** The name of a token. The empty name means that it has none. */
 export const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
 
 /** A token, or several by their names. */
 export type Tokens = string | Readonly<Record<string, string>>
 
-/** What requireToken takes beside the tokens. */
+/** The options of requireToken. */
 export interface TokenOptions {
-  /** Hashes what is compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
+  /** Hashes tokens before they are compared. Default: SHA-256 of Web Crypto, which runs on a worker thread. */
   hashFunction?: ((text: string) => string | null | Promise<string | null>) | undefined
 }
 
@@ -21,12 +21,12 @@ export interface TokenOptions {
  * Answers 401 to a request without one of the tokens: `Authorization: Bearer TOKEN` (RFC 6750). The name of the token is
  * then in `c.get('killCaller')`, and in the record.
  *
- * However many tokens there are, what came is hashed once and the digest looked up: the time that takes tells nothing of
- * a token. (Hono's bearerAuth compares with each of them, throws its answers, and takes 3 kB.)
+ * The token of the request is hashed once and the digest is looked up, so the time tells nothing about any token.
+ * (Hono's bearerAuth compares with each token, and throws its answers.)
  *
- * @param tokens - one, or several by their names. A token has at least 16 characters out of `A-Z a-z 0-9 - . _ ~ + /`,
- *   with `=` only at the end; a name has 1 to 64 out of `A-Z a-z 0-9 . _ -`.
- * @throws {TypeError} where there is none, one that no request could match, one under two names, or a malformed name.
+ * @param tokens - one, or several by their names. A token has at least 16 characters of `A-Z a-z 0-9 - . _ ~ + /`, with
+ *   `=` only at the end. A name has 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+ * @throws {TypeError} if there is no token, one that no request could match, one with two names, or a malformed name.
  *
  * @example
  * ```ts
@@ -46,14 +46,17 @@ export const requireToken = (tokens: Tokens, { hashFunction = sha256 }: TokenOpt
   const nameOf = async (token: string) => {
     known ??= new Map(await Promise.all(named.map(async (each) => [await hashFunction(each[1]), each] as const)))
     const [name, same] = known.get(await hashFunction(token)) ?? []
-    // Whatever hashFunction makes of them.
+    // A weak hashFunction must not let another token in.
     return same === token ? name : undefined
   }
 
   return async (c, next) => {
     const [, token] = /^Bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(c.req.header('authorization') ?? '') ?? []
     const name = token === undefined ? undefined : await nameOf(token)
-    if (name === undefined) return refuse(c, serverAnswers.unauthorized, 'token')
+    if (name === undefined) {
+      const reason = c.req.header('authorization') === undefined ? 'token missing' : 'token unknown'
+      return refuse(c, serverAnswers.unauthorized, { reason })
+    }
     if (name !== '') c.set('killCaller', name)
     return next()
   }

@@ -1,150 +1,137 @@
-import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import { once } from 'node:events'
+import { IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { trackEpochs } from './epochs.ts'
+import { endWaits } from '../app/connection.ts'
 
 /** How long a stop waits for requests in flight, in milliseconds. */
 export const GRACE_MS = 4000
-/** How long a stop or a reload leaves idle connections open, in milliseconds: the next request may be on its way. */
+/** How long a stop leaves idle connections open, in milliseconds: a request may be on its way. */
 const IDLE_MS = 500
-/** How many requests may be queued behind others of their connections, on all of them: what one client sends is bounded. */
-const MAX_QUEUED = 2000
+/** How long a client may take to read the last answer on its connection, in milliseconds. */
+const LAST_ANSWER_MS = 5000
+/** How many connections may be open: 500 that wait for their client, and 256 whose client waits for us. */
+const MAX_CONNECTIONS = 756
+const MAX_HEADERS = 100
 
-interface Connection {
-  /** The newest request on it. */
-  incoming: IncomingMessage
-  outgoing: ServerResponse
-  /** How many of its requests are queued behind another one. */
-  queued: number
-}
-
-/** What Node answers to what it cannot parse, by the code of the error; anything else is a 400. */
+/** What to answer if a request cannot be parsed, by the code of the error. Anything else is a 400. */
 const STATUS_LINES: Readonly<Record<string, string>> = {
   HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: '413 Payload Too Large',
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 }
 
+type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
+
 /**
- * Keeps track of the newest request on each connection, so that no answer to a signal is lost: a stop closes each behind
- * an answer that says so (RFC 9112, 9.6) and obeys nothing after it; what cannot be parsed is answered if none is due.
+ * Creates a server that handles one request at a time on each connection, and few connections at a time.
  *
- * @returns `accepts` is to be asked about every request; `whenFree` calls back when all answers on a connection are out;
- * `renew` closes all like that, takes new ones, and resolves when the old ones are out (`isOut`); `stop` takes no more.
+ * - A request that comes while an answer is due is not obeyed. The answer is still sent, then the connection closes.
+ * - If there are too many connections, the one that has kept us waiting longest is closed.
+ *
+ * @param create - creates the server of node:http or node:https.
+ * @returns `answerWith` sets the listener for requests. `uploaded` resolves when every request that is being sent now
+ *   has been answered or dropped. `stop` accepts no more connections, and resolves when all are closed.
  */
-export const trackConnections = (server: Server) => {
-  const connections = new Map<Socket, Connection>()
-  const last = new WeakSet<ServerResponse>()
-  const epochs = trackEpochs(server)
+export const serveConnections = (create: (options: ServerOptions) => Server) => {
+  /** All connections, and the answer that is due on each. First comes the one that has kept us waiting longest. */
+  const connections = new Map<Socket, ServerResponse | undefined>()
   let stopping = false
-  let queued = 0
 
-  const endWith = (outgoing: ServerResponse) => {
-    if (outgoing.headersSent) return
-    outgoing.setHeader('Connection', 'close')
-    last.add(outgoing)
+  const server = create({
+    headersTimeout: 5000,
+    requestTimeout: 10_000,
+    keepAliveTimeout: 5000,
+    connectionsCheckingInterval: 1000,
+    // Node's own 400 for a request without Host would be sent in place of an answer that is due.
+    requireHostHeader: false,
+    // A packet can have thousands of requests, and Node creates an object for each, even if the socket is destroyed.
+    // It stops parsing at a request to upgrade. So a request that comes too early is taken for one.
+    IncomingMessage: class extends IncomingMessage {
+      get upgrade() {
+        return this.method === 'CONNECT' || connections.get(this.socket) !== undefined
+      }
+      set upgrade(_: boolean) {}
+    },
+  })
+  // One more than is allowed: Node drops those above without a word, an Origin for example.
+  server.maxHeadersCount = MAX_HEADERS + 1
+
+  /** Makes an answer that is due the last one on its connection, and ends its wait. */
+  const endWith = (socket: Socket, due: ServerResponse) => {
+    endWaits(socket)
+    if (due.headersSent) due.once('finish', () => socket.destroySoon())
+    else due.setHeader('Connection', 'close')
+    socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  const track = (socket: Socket, connection: Connection) => {
-    connections.set(socket, connection)
-    socket.once('close', () => {
-      queued -= connection.queued
-      connections.delete(socket)
-    })
-    return connection
+  const onEarlyRequest = (_incoming: IncomingMessage, socket: Socket) => {
+    const due = connections.get(socket)
+    socket.on('error', () => socket.destroy())
+    if (due) endWith(socket, due)
+    else socket.destroy()
   }
+  server.on('upgrade', onEarlyRequest)
+  server.on('connect', onEarlyRequest)
 
-  /** Counts a request whose answer must wait for others; false where there are too many of them. */
-  const enqueue = (connection: Connection, outgoing: ServerResponse) => {
-    if (queued >= MAX_QUEUED) return false
-    queued++
-    connection.queued++
-    outgoing.once('socket', () => {
-      queued--
-      connection.queued--
-    })
-    return true
-  }
-
-  const accepts = (incoming: IncomingMessage, outgoing: ServerResponse) => {
-    const { socket } = incoming
-    const known = connections.get(socket)
-    // On a known one an answer may be on its way.
-    if (epochs.isOut(socket) && !known) socket.destroy()
-    if (socket.destroyed || epochs.isOut(socket)) return false
-    const connection = known ?? track(socket, { incoming, outgoing, queued: 0 })
-    const before = connection.outgoing
-    if (last.has(before) && before !== outgoing) {
-      // What comes behind the answer that closes the connection; unless that is still to be written.
-      if (before.headersSent || !stopping) return false
-      before.removeHeader('Connection')
-      last.delete(before)
-    }
-    if (!outgoing.socket && !enqueue(connection, outgoing)) {
-      socket.destroy()
-      return false
-    }
-    // Node swallows what comes in one packet behind a request to upgrade.
-    const { connection: options = '', upgrade } = incoming.headers
-    if (stopping || epochs.isOld(socket) || (upgrade !== undefined && /upgrade/i.test(options))) endWith(outgoing)
-    Object.assign(connection, { incoming, outgoing })
-    return true
-  }
-
-  /** The newest answer on a connection, if it is not out yet and can still come. */
-  const dueOn = (socket: Socket) => {
-    const { incoming, outgoing } = connections.get(socket) ?? {}
-    return incoming?.complete && !outgoing?.writableFinished ? outgoing : undefined
-  }
-
-  const whenFree = (socket: Socket, callback: () => void) => {
-    const due = dueOn(socket)
-    if (due) due.once('finish', callback)
-    else callback()
-  }
-
-  server.on('clientError', (error: Error & { code?: string }, socket: Socket) => {
-    if (epochs.isShaking(socket)) socket.destroy()
-    const due = dueOn(socket)
-    if (due) endWith(due)
-    // A client that does not read its answers is not waited for.
-    if (due?.writableEnded) setTimeout(() => socket.destroy(), IDLE_MS)
-    whenFree(socket, () => {
-      if (!due && !connections.get(socket)?.queued && socket.writable)
-        socket.write(`HTTP/1.1 ${STATUS_LINES[error.code ?? ''] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
-      socket.destroySoon()
-    })
+  server.on('clientError', ({ code = '' }: NodeJS.ErrnoException, socket: Socket) => {
+    const due = connections.get(socket)
+    if (due?.req.complete) return endWith(socket, due)
+    // Not for a failed handshake of TLS.
+    if (socket.writable && !due?.headersSent && /^(HPE|ERR_HTTP)_/.test(code))
+      socket.write(`HTTP/1.1 ${STATUS_LINES[code] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
+    socket.destroySoon()
   })
 
-  const renew = async () => {
-    epochs.begin()
-    for (const { outgoing } of connections.values()) endWith(outgoing)
-    await sleep(IDLE_MS)
-    epochs.expel()
-    for (const [socket, { incoming, outgoing }] of connections) {
-      if (!epochs.isOut(socket)) continue
-      if (outgoing.writableFinished) socket.destroySoon()
-      // Who may send it was asked at its head, before the reload.
-      else if (!incoming.complete) socket.destroy()
-      else outgoing.once('finish', () => socket.destroySoon())
+  /** Whether a client waits for us. It does not while it sends its request, or while it does not read our answer. */
+  const isWaiting = (due: ServerResponse | undefined) => due?.req.complete === true && !due.writableEnded
+
+  const makeWay = () => {
+    for (const [socket, due] of connections) {
+      if (isWaiting(due)) continue
+      connections.delete(socket)
+      socket.destroy()
+      return
     }
   }
 
-  const stop = () => {
+  server.on('setSecureContext' in server ? 'secureConnection' : 'connection', (socket: Socket) => {
+    connections.set(socket, undefined)
+    socket.once('close', () => connections.delete(socket))
+    if (connections.size > MAX_CONNECTIONS) makeWay()
+  })
+
+  const answerWith = (listener: Listener) => {
+    const onRequest: Listener = (incoming, outgoing) => {
+      const { socket, rawHeaders } = incoming
+      if (socket.destroyed) return
+      connections.set(socket, outgoing)
+      outgoing.once('finish', () => {
+        // Move it to the end.
+        if (connections.delete(socket) && !socket.destroyed) connections.set(socket, undefined)
+      })
+      if (stopping) outgoing.setHeader('Connection', 'close')
+      if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
+      else listener(incoming, outgoing)
+    }
+    server.on('request', onRequest)
+    // An Expect that we do not know is ignored (RFC 9110, section 10.1.1).
+    server.on('checkExpectation', onRequest)
+  }
+
+  const dueAnswers = () => [...connections.values()].filter((due) => due !== undefined)
+
+  const uploaded = () => Promise.all(dueAnswers().map((due) => due.req.complete || once(due, 'close')))
+
+  const stop = async () => {
     stopping = true
-    for (const { outgoing } of connections.values()) endWith(outgoing)
-    const closed = new Promise<void>((resolve) => server.once('close', resolve))
-    // The close of node:http would drop connections on which a request is just arriving. Bun has that one alone.
+    for (const due of dueAnswers()) if (!due.headersSent) due.setHeader('Connection', 'close')
+    const closed = once(server, 'close')
+    // The close() of node:http also closes idle connections, on which a request may be arriving. Bun has no other.
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
     else NetServer.prototype.close.call(server)
     setTimeout(() => server.closeIdleConnections(), IDLE_MS)
-    setTimeout(epochs.dropHandshakes, IDLE_MS)
-    setTimeout(() => {
-      server.closeAllConnections()
-      for (const socket of connections.keys()) socket.destroy()
-    }, GRACE_MS)
-    return closed
+    setTimeout(() => server.closeAllConnections(), GRACE_MS)
+    await closed
   }
 
-  return { accepts, whenFree, isOut: epochs.isOut, renew, stop }
+  return { server, answerWith, uploaded, stop }
 }

@@ -1,23 +1,22 @@
 import process from 'node:process'
-import { serverAnswers } from '../app/answers.ts'
-import { lineLog } from '../node/line-log.ts'
-import type { AccessLogOptions } from '../server/access-log.ts'
-import { createClosedApp, createServerApp } from '../server/server-app.ts'
-import { readSettings } from './settings.ts'
-import { SettingsError } from './settings-error.ts'
-import { fail, type Nothing, serverParts, warn, warnAtStart } from './start.ts'
+import type { GetConnInfo } from 'hono/conninfo'
+import { serverAnswers } from '../app/contract.ts'
+import { lineLog } from '../node/log.ts'
+import { type Check, guard } from '../server/guards.ts'
+import { createServerApp } from '../server/server-app.ts'
+import { fail, SettingsError, warn } from './report.ts'
+import { askedFor, readSettings } from './settings.ts'
+import { type Nothing, setUp, warnAtStart } from './setup.ts'
 
-/** What the runtime hands to `fetch` beside the request: Deno the connection, Bun the server. */
-interface Bindings {
-  remoteAddr?: { hostname?: string }
-  requestIP?: (request: Request) => { address: string } | null
-}
+/** How long Bun leaves a connection open without traffic, in seconds: longer than any `waitMs`. */
+const IDLE_TIMEOUT = 70
 
-const partsOrExit = () => {
+const settingsOrExit = () => {
   try {
-    const settings = readSettings(process.argv.slice(2), process.env, warn)
-    if (typeof settings !== 'string' && settings.socket === undefined && settings.fd === undefined && !settings.tls)
-      return { settings, ...serverParts(settings) }
+    const args = process.argv.slice(2)
+    const settings = readSettings(args, process.env, warn)
+    if (!askedFor(args) && settings.socket === undefined && settings.fd === undefined && !settings.tls)
+      return { settings, ...setUp(settings) }
     throw new SettingsError(
       'Only the single file has --socket, --tls-…, --help and --version, and takes over a socket of systemd.',
     )
@@ -26,29 +25,23 @@ const partsOrExit = () => {
   }
 }
 
-const remoteAddress = (request: Request, bindings: Bindings = {}) =>
-  bindings.remoteAddr?.hostname ?? bindings.requestIP?.(request)?.address
-
-const { settings, options, quiet, listening } = partsOrExit()
+const { settings, options, quiet, listening } = settingsOrExit()
 const { host, port, socket: _noSocket, fd: _noFd, tls: _noTls, ...rest } = listening
 rest satisfies Nothing
 warnAtStart(settings, host)
-const log = {
-  write: lineLog(process.stdout).write,
-  quiet,
-  remoteAddress: (c) => remoteAddress(c.req.raw, c.env),
-} satisfies AccessLogOptions
 
-const app = createServerApp({ ...options, log })
-const closed = createClosedApp(log, serverAnswers.host, () => 'peer')
+// Each of them throws in the other runtime.
+const { getConnInfo }: { getConnInfo: GetConnInfo } = await import('Bun' in globalThis ? 'hono/bun' : 'hono/deno')
 
-// `deno serve` listens on all interfaces unless it is told --host: to forget that must not let the network in.
-const mayCall = (address = '') => options.token !== undefined || /^(::ffff:)?127\.|^::1$/.test(address)
-
-/** The server for `deno serve` and for Bun, which both take it from a default export. */
-export default {
-  fetch: (request: Request, bindings?: Bindings) =>
-    (mayCall(remoteAddress(request, bindings)) ? app : closed).fetch(request, bindings),
-  hostname: host,
-  port,
+// `deno serve` listens on all interfaces unless it gets --host. Forgetting that must not let the network in.
+const checkAddress: Check = (c) => {
+  const { address = '' } = getConnInfo(c).remote
+  if (!settings.isOpen || /^(::ffff:)?127\.|^::1$/.test(address)) return undefined
+  return { row: serverAnswers.host, reason: 'address' }
 }
+
+const log = { write: lineLog(process.stdout).write, quiet, getConnInfo }
+const { fetch } = createServerApp({ ...options, token: settings.tokens, guards: [guard([checkAddress])], log })
+
+/** The server for `deno serve` and for Bun. Both take it from a default export. */
+export default { fetch, hostname: host, port, idleTimeout: IDLE_TIMEOUT }

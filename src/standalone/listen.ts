@@ -2,47 +2,100 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import process from 'node:process'
 import { errorCode } from '../node/error-code.ts'
-import { clearStaleSocket } from '../node/unix-socket.ts'
-import { hostInUrl } from './host.ts'
-import { messageOf, SettingsError } from './settings-error.ts'
-import type { Listening, Nothing } from './start.ts'
+import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
+import { messageOf, SettingsError } from './report.ts'
 
-/** How many connections may wait to be accepted; with Node's 511, a third of 2,000 at once waited a second. */
+/** How many connections may wait to be accepted. With Node's 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
+
+/** The first descriptor that systemd hands over: SD_LISTEN_FDS_START of sd_listen_fds(3). */
+const FIRST_FD = 3
+
+/** A host as it is written in a URL. */
+export const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
+
+/** Whether only programs on this machine can reach the host. */
+export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
+
+/**
+ * The values of Host to accept on an address, or on a Unix domain socket if `host` is undefined; undefined means any.
+ *
+ * @param isOpen - whether the server accepts kills from everybody who reaches it.
+ * @throws {SettingsError} if that is the network.
+ */
+export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: readonly string[]) => {
+  if (host === undefined) return allowHost
+  if (isLoopback(host)) return ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
+  if (!isOpen) return allowHost
+  throw new SettingsError(
+    `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
+  )
+}
+
+/**
+ * The descriptor of the socket that systemd hands over; undefined if it does not.
+ *
+ * @param isSet - whether a setting says where to listen.
+ * @throws {SettingsError} if that contradicts the settings, if it is not one socket, or if it is meant for another
+ *   process and no setting says where to listen: instead of a group, everybody could then connect.
+ */
+export const handedSocket = (env: Readonly<Record<string, string | undefined>>, isSet: boolean) => {
+  const { LISTEN_FDS: count, LISTEN_PID: pid } = env
+  if (count === undefined) return undefined
+  const isOurs = pid === String(process.pid)
+  if (!isOurs && isSet) return undefined
+  if (!isOurs)
+    throw new SettingsError(
+      `LISTEN_FDS hands a socket to process ${pid}, not to this one (${process.pid}): start it by exec, or choose --host, --port or --socket.`,
+    )
+  if (isSet)
+    throw new SettingsError('systemd hands over the socket (LISTEN_FDS): leave out --host, --port and --socket.')
+  if (count !== '1') throw new SettingsError(`systemd must hand over one socket, not ${count}: keep one Listen line.`)
+  return FIRST_FD
+}
 
 /** What system errors mean here, and what to do. */
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
-  EADDRNOTAVAIL: 'no address of this machine; choose one that `ip address` lists',
+  EADDRNOTAVAIL: 'this machine does not have that address; choose one that `ip address` lists',
   EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
-  // Of what systemd hands over.
-  EINVAL: 'no socket of ListenStream and Accept=no; change the socket unit',
-  ENOTFOUND: 'a name without an address; choose an address',
+  // For a socket of systemd.
+  EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
+  ENOTFOUND: 'the name has no address; choose an address',
 }
-const NO_FOLDER = 'its folder must exist, and be one that this user may write to'
+const NO_FOLDER = 'its folder must exist, and this user must be allowed to write to it'
 const OF_SOCKETS: typeof REASONS = { ...REASONS, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
 
+/** Where to listen. */
+interface Place {
+  fd: number | undefined
+  socket: string | undefined
+  host: string
+  port: number
+}
+
 /**
- * Listens where the settings say, and on nothing else.
+ * Listens where the settings say, and nowhere else.
  *
- * @returns where it listens: `http://HOST:PORT`, `https://…`, or the path of the socket; and the host, undefined on a
- * Unix domain socket.
- * @throws {SettingsError} where it cannot.
+ * @returns the address, undefined on a Unix domain socket; `place`, where it listens: `http://HOST:PORT` or the path of
+ *   the socket; and `publicAccess`, why every local user can
+ *   connect to a Unix domain socket, if they can.
+ * @throws {SettingsError} if it cannot.
  */
-export const listen = async (server: Server, { fd, host, port, socket, tls, ...rest }: Listening) => {
-  rest satisfies Nothing
+export const listen = async (server: Server, { fd, host, port, socket }: Place) => {
+  const isTls = 'setSecureContext' in server
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'
   try {
     if (fd !== undefined) {
       // It would listen on all interfaces instead.
       if ('Bun' in globalThis) throw new Error('Bun cannot take it over; use Node')
-      // In the options, the backlog would not be looked at.
+      // As an option, the backlog would be ignored.
       server.listen({ fd }, BACKLOG)
     } else if (socket === undefined) server.listen({ host, port, backlog: BACKLOG })
     else {
       await clearStaleSocket(socket)
-      // The socket is made inside listen(); a chmod afterwards would leave it open to all for a moment.
+      // listen() makes the socket. With chmod afterwards, it would be open to everybody for a moment.
       const umask = process.umask(0o117)
       server.listen({ path: socket, backlog: BACKLOG })
       process.umask(umask)
@@ -56,8 +109,9 @@ export const listen = async (server: Server, { fd, host, port, socket, tls, ...r
   const bound = server.address()
   const tcp = typeof bound === 'object' ? bound : null
   const at = fd === undefined ? (socket === undefined ? host : undefined) : tcp?.address
-  // Over TLS connections are told apart by the addresses of their clients, which have none here.
-  if (tls && at === undefined) throw new SettingsError('A Unix socket (of systemd) has no TLS; leave out --tls-….')
-  const url = at === undefined ? undefined : `${tls ? 'https' : 'http'}://${hostInUrl(at)}:${tcp?.port ?? port}`
-  return { host: at, place: url ?? path }
+  if (at === undefined) {
+    if (isTls) throw new SettingsError('A Unix domain socket has no TLS; leave out --tls-….')
+    return { place: path, publicAccess: publicAccess(fd ?? socket ?? '') }
+  }
+  return { host: at, place: `${isTls ? 'https' : 'http'}://${hostInUrl(at)}:${tcp?.port ?? port}` }
 }

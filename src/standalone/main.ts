@@ -2,70 +2,50 @@ import { createServer } from 'node:http'
 import process from 'node:process'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
-import { setFlagsFromString } from 'node:v8'
+import { getRequestListener } from '@hono/node-server'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import type { MiddlewareHandler } from 'hono'
 import packageJson from '../../package.json' with { type: 'json' }
-import { lineLog } from '../node/line-log.ts'
-import type { AccessLogOptions } from '../server/access-log.ts'
+import { lineLog } from '../node/log.ts'
 import { createServerApp } from '../server/server-app.ts'
-import { requireCertificate } from './client-certificate.ts'
-import { GRACE_MS, trackConnections } from './connections.ts'
-import { HELP } from './help.ts'
-import { hostsAt } from './host.ts'
-import { listen } from './listen.ts'
-import { answerWith } from './listener.ts'
-import { readSettings, type Settings } from './settings.ts'
-import { messageOf } from './settings-error.ts'
-import { fail, serverParts, warn, warnAtStart } from './start.ts'
-import { tlsServer } from './tls.ts'
-import { tokenGuard } from './token-guard.ts'
+import { requireToken } from '../server/token.ts'
+import { GRACE_MS, serveConnections } from './connections.ts'
+import { hostsAt, listen } from './listen.ts'
+import { HELP } from './options.ts'
+import { fail, messageOf, warn } from './report.ts'
+import type { NamedTokens } from './secrets.ts'
+import { askedFor, readSettings, type Settings } from './settings.ts'
+import { type Nothing, setUp, warnAtStart } from './setup.ts'
+import { prepareTls, requireCertificate } from './tls.ts'
 
-/** The head of a request must be here within 5 to 6 seconds, all of it within 10 to 11; idle connections close. */
-const HTTP_OPTIONS = {
-  headersTimeout: 5000,
-  requestTimeout: 10_000,
-  keepAliveTimeout: 5000,
-  connectionsCheckingInterval: 1000,
-  // A request without Host gets the answer of the Host check rather than Node's.
-  requireHostHeader: false,
-}
-
-/** How long a stop waits for a reader that stalls, in milliseconds. */
+/** How long a stop waits for a log reader that stalls, in milliseconds. */
 const FLUSH_MS = 1000
-
-/**
- * Keeps V8's heap near what is alive. By default a flood of requests leaves garbage faster than V8 would collect it:
- * 2,000 pipelined waits a connection, each closed at once, took 340 MB, and 155 with this.
- */
-const boundHeap = () => setFlagsFromString('--heap-growing-percent=30')
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
 
+/** A check of the token that can be renewed. node:crypto is faster than Web Crypto, and is loaded only if it is needed. */
+const tokenGuard = async (tokens: NamedTokens) => {
+  const { createHash } = await import('node:crypto')
+  const hashFunction = (text: string) => createHash('sha256').update(text).digest('hex')
+  let check = requireToken(tokens, { hashFunction })
+  const guard: MiddlewareHandler = (c, next) => check(c, next)
+  const renew = (others: NamedTokens) => {
+    check = requireToken(others, { hashFunction })
+  }
+  return { guard, renew }
+}
+
 const serve = async (settings: Settings) => {
-  boundHeap()
-  const {
-    options: { token, ...options },
-    quiet,
-    canReload,
-    listening,
-  } = serverParts(settings)
+  const { options, quiet, canReload, listening } = setUp(settings)
+  const { fd, host, port, socket, tls: tlsFiles, ...rest } = listening
+  rest satisfies Nothing
   const output = lineLog(process.stdout)
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
-  const log: AccessLogOptions = {
-    write: output.write,
-    quiet,
-    remoteAddress: (c) => c.env.incoming.socket.remoteAddress,
-  }
   const stopping = new AbortController()
-  const tls = listening.tls && (await tlsServer(listening.tls, HTTP_OPTIONS, warn))
-  const tokens = token === undefined ? undefined : await tokenGuard(token)
-  const guards = [
-    ...(listening.tls?.clientCa === undefined ? [] : [requireCertificate]),
-    ...(tokens ? [tokens.guard] : []),
-  ]
-  const server = tls?.server ?? createServer(HTTP_OPTIONS)
-  // All headers, whose size is bounded: Node would drop some without a word, an Origin among them.
-  server.maxHeadersCount = 0
-  const { stop, renew, ...connections } = trackConnections(server)
+  const tls = tlsFiles && (await prepareTls(tlsFiles, warn))
+  const token = settings.tokens && (await tokenGuard(settings.tokens))
+  const guards = [...(tlsFiles?.clientCa === undefined ? [] : [requireCertificate]), ...(token ? [token.guard] : [])]
+  const { server, answerWith, uploaded, stop } = serveConnections(tls?.create ?? createServer)
 
   const end = async (signal: NodeJS.Signals) => {
     if (stopping.signal.aborted) return
@@ -82,34 +62,39 @@ const serve = async (settings: Settings) => {
   const reload = async () => {
     if (stopping.signal.aborted) return
     try {
-      const next = readOwnSettings()
-      tls?.renew()
-      // All that can be wrong has been found by now.
-      if (typeof next !== 'string' && next.token !== undefined) tokens?.renew(next.token)
+      const { tokens } = readOwnSettings()
+      // If a file is wrong, this or the line above throws, before anything changes.
+      const certificate = tls?.renew()
+      if (tokens) token?.renew(tokens)
+      await uploaded()
+      const counts = [
+        ...(tokens ? [`tokens ${Object.keys(tokens).join(', ') || 'without a name'}`] : []),
+        ...(certificate ? [`certificate valid until ${certificate.until}`] : []),
+      ]
+      say(`reloaded: ${counts.join('; ')}`)
+      if (certificate?.clientCaChanged) say('the client CA file has changed: restart to apply it')
     } catch (error) {
       say(`not reloaded: ${messageOf(error)}`)
-      return
     }
-    await renew()
-    say('reloaded')
   }
-  // A closing terminal sends it too; asked for now, as it is none any more by then.
+  // A closing terminal sends SIGHUP too. Look now: by then it is no terminal any more.
   process.on('SIGHUP', canReload && !isatty(0) ? reload : end)
 
-  // What a socket of systemd's is, is known only now. No request is read before this turn of the event loop ends.
-  const { host, place } = await listen(server, listening)
-  const hosts = hostsAt(host, settings.isOpen, settings.allowHost)
+  // The address of a socket of systemd is known only after listening. No request is read in this turn of the event loop.
+  const { host: address, place, publicAccess } = await listen(server, { fd, host, port, socket })
+  const hosts = hostsAt(address, settings.isOpen, settings.allowHost)
+  const log = { write: output.write, quiet, getConnInfo }
   const app = createServerApp({ ...options, hosts, guards, stopping: stopping.signal, log })
-  answerWith(server, { app, log, ...connections })
-  warnAtStart(settings, host)
+  answerWith(getRequestListener(app.fetch))
+  warnAtStart(settings, address, publicAccess)
   say(`listening on ${place}`)
 }
 
 const main = async () => {
-  const settings = readOwnSettings()
-  if (settings === 'help') process.stdout.write(HELP)
-  else if (settings === 'version') process.stdout.write(`${packageJson.version}\n`)
-  else await serve(settings)
+  const asked = askedFor(process.argv.slice(2))
+  if (asked === 'help') process.stdout.write(HELP)
+  else if (asked === 'version') process.stdout.write(`${packageJson.version}\n`)
+  else await serve(readOwnSettings())
 }
 
 main().catch(fail)

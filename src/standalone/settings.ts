@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
-import { hostsAt } from './host.ts'
-import { messageOf, SettingsError } from './settings-error.ts'
-import { type Options, optionOf, SETTINGS, variableOf } from './settings-table.ts'
-import { handedSocket } from './socket-activation.ts'
-import { readToken } from './token-file.ts'
-import { type Environment, refuseUnknownVariables } from './unknown-variable.ts'
+import { errorCode } from '../node/error-code.ts'
+import { handedSocket, hostsAt } from './listen.ts'
+import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
+import { messageOf, SettingsError } from './report.ts'
+import { readTokens } from './secrets.ts'
+
+type Environment = Readonly<Record<string, string | undefined>>
 
 const schema = z.object(SETTINGS)
+const NAMES = Object.keys(SETTINGS)
 
 const parseCommandLine = (args: readonly string[]) => {
   const options: Options = {
@@ -18,42 +20,63 @@ const parseCommandLine = (args: readonly string[]) => {
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
-    // Its first sentence names the option; the others are about quoting. What is no option may be a secret, gone astray.
+    // An argument that is no option may be a misplaced secret: it is not repeated.
+    if (errorCode(error) === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL')
+      throw new SettingsError('An argument belongs to no option: put --NAME before each value. See --help.')
+    // The first sentence names the option, the others are about quoting.
     const [reason] = messageOf(error)
-      .replace("' argument is ambiguous.", "' needs a value; write one that begins with a dash behind an equals sign.")
-      .split(/(?<=^Unexpected argument) |\.\s|\n/)
+      .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
+      .split(/\.\s|\n/)
     throw new SettingsError(`${reason}. See --help.`)
   }
 }
 
+/** What Kubernetes adds to a pod for a Service that is called `psys-kill…`. */
+const OF_SERVICE = /_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/
+
+const refuseUnknownVariables = (env: Environment) => {
+  const known = [...NAMES.map(variableOf), 'PSYS_KILL_TOKEN']
+  const unknown = Object.keys(env).find(
+    (name) => name.startsWith('PSYS_KILL_') && !known.includes(name) && !OF_SERVICE.test(name),
+  )
+  if (unknown !== undefined) throw new SettingsError(`Unknown variable ${unknown}. See --help.`)
+}
+
+/** Repeats a value in an error, unless it may be a token: 16 or more of its characters. */
+const shown = (value: unknown) => {
+  const text = JSON.stringify(value)
+  return /[\w.~+/-]{16}/.test(text) ? '' : `, not ${text}`
+}
+
+/** Whether the command line asks for `help` or `version` instead of a server. */
+export const askedFor = (args: readonly string[]) => {
+  const line = parseCommandLine(args)
+  return (['help', 'version'] as const).find((name) => line[name])
+}
+
 /**
- * The settings of the server, from the command line and the environment; the former wins.
+ * Reads the settings from the command line and the environment. The command line wins.
  *
- * @returns `help` or `version` where the command line asks for it, else the settings, checked.
- * @throws {SettingsError} for an unknown option or variable, a value that is wrong or empty, two places to listen on, a
- * token that no request could match, half of what TLS needs, and an address beyond loopback without a token or a client CA.
+ * @throws {SettingsError} for an unknown option or variable, a wrong or empty value, two places to listen on, a token
+ *   that no request could match, half of what TLS needs, and an address beyond loopback without a token or a client CA.
  */
 export const readSettings = (args: readonly string[], env: Environment, warn: (text: string) => void) => {
   const line = parseCommandLine(args)
-  if (line['help']) return 'help'
-  if (line['version']) return 'version'
-  const names = Object.keys(SETTINGS)
-  refuseUnknownVariables(env, [...names.map(variableOf), 'PSYS_KILL_TOKEN'])
+  refuseUnknownVariables(env)
 
   const givenFor = (name: string) => {
     const values = [line[optionOf(name)] ?? env[variableOf(name)]].flat()
     return values.length > 1 ? values : values[0]
   }
-  const { data, error } = z.safeParse(schema, Object.fromEntries(names.map((name) => [name, givenFor(name)])))
+  const { data, error } = z.safeParse(schema, Object.fromEntries(NAMES.map((name) => [name, givenFor(name)])))
   if (error) {
     const [name = '', { takes } = SETTINGS.host] =
       Object.entries(SETTINGS).find(([key]) => key === error.issues[0]?.path[0]) ?? []
-    const both = `--${optionOf(name)} (${variableOf(name)})`
-    throw new SettingsError(`${both} takes ${takes}, not ${JSON.stringify(givenFor(name))}.`)
+    throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${takes}${shown(givenFor(name))}.`)
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 
-  // PORT does not count, as platforms set it. No --port wins over PSYS_KILL_SOCKET: it would open what was closed.
+  // PORT does not count, because platforms set it. --port does not override PSYS_KILL_SOCKET: it would open the network.
   const address = line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])
   const onSocket = settings.socket !== undefined
   if (onSocket && address !== undefined)
@@ -65,13 +88,13 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
     throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
   if (tls && onSocket) throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.')
 
-  const token = readToken(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
+  const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
-  /** Whether it answers whoever reaches it. */
-  const isOpen = token === undefined && clientCa === undefined
-  /** The hosts to answer; undefined: any. For a socket that is handed over they are known once it is served. */
+  /** Whether it accepts kills from everybody who reaches it. */
+  const isOpen = tokens === undefined && clientCa === undefined
+  /** The values of Host to accept. For a socket that is handed over, they are known only after listening. */
   const hosts = hostsAt(onSocket ? undefined : host, isOpen, allowHost)
-  return { ...settings, fd, host, tls, token, isOpen, allowHost, hosts }
+  return { ...settings, fd, host, tls, tokens, isOpen, allowHost, hosts }
 }
 
-export type Settings = Exclude<ReturnType<typeof readSettings>, string>
+export type Settings = ReturnType<typeof readSettings>

@@ -1,54 +1,64 @@
-import type { ServerOptions } from 'node:http'
-import type { SecureContextOptions } from 'node:tls'
-import { readSettingFile } from './setting-file.ts'
-import { messageOf, SettingsError } from './settings-error.ts'
+import type { Server, ServerOptions } from 'node:http'
+import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import type { Context, MiddlewareHandler } from 'hono'
+import { refuse } from '../app/attempt.ts'
+import { serverAnswers } from '../app/contract.ts'
+import { messageOf, SettingsError } from './report.ts'
+import { readSettingFile } from './secrets.ts'
 
-/** The files of a server that speaks TLS. */
+/** The files of a server that speaks TLS, all in PEM. */
 export interface TlsFiles {
-  /** Its certificate, with those that lead to a known one, as PEM. */
+  /** The server's certificate, and those that lead from it to a known authority. */
   cert: string
   key: string
-  /** The authorities whose certificates clients must have for a kill, and lists of revoked ones, as PEM. */
+  /** The authorities that sign the certificates of clients, and their lists of revoked certificates. */
   clientCa?: string | undefined
 }
 
 /** How long a client may take for the handshake, in milliseconds. */
 const HANDSHAKE_MS = 5000
-/** How many connections at once; each may take 80 kB, and 3,000 half handshakes took 305 MB. */
-const MAX_CONNECTIONS = 1000
+/** How many connections may be open; newcomers are refused. A half handshake takes up to 80 kB. */
+const MAX_CONNECTIONS = 500
 
-const blocks = (text: string, kind: string) =>
-  text.match(new RegExp(`-----BEGIN ${kind}-----[^-]+-----END ${kind}-----`, 'g')) ?? []
+const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
+
+/** Splits a file of certificates and revocation lists. Throws if any part of it would be ignored (RFC 7468). */
+const pemBlocks = (file: Buffer) => {
+  const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
+  const blocks = text.match(BLOCK) ?? []
+  if (/[^\P{Cc}\s]/u.test(text) || text.replace(BLOCK, '').includes('-----'))
+    throw new Error('it has a part that is no complete block of a CERTIFICATE or an X509 CRL in PEM')
+  return {
+    ca: blocks.filter((block) => block.startsWith('-----BEGIN CERT')),
+    crl: blocks.filter((block) => block.startsWith('-----BEGIN X509')),
+  }
+}
 
 /**
- * A server that speaks TLS. Node's modules for it are loaded here, and only where TLS is asked for.
+ * Prepares a server that speaks TLS. Node's modules for TLS are loaded here, and only if they are needed.
  *
- * @returns the server, and `renew`, which reads the files again; it throws where one of them is wrong, and goes by the
- * old ones then.
- * @throws {SettingsError} where one of the files is wrong.
+ * @returns `create`, which creates the server. `renew` reads the files again, and returns until when the certificate is
+ *   valid and whether the client CA file has changed, which takes a restart; it throws if a file is wrong, and then
+ *   nothing changes.
+ * @throws {SettingsError} if a file is wrong.
  */
-export const tlsServer = async (
-  { cert, key, clientCa }: TlsFiles,
-  options: ServerOptions,
-  warn: (text: string) => void,
-) => {
-  // It can load no new certificate, and tells neither the beginning of a connection nor the name of a client.
+export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text: string) => void) => {
   if ('Bun' in globalThis) throw new SettingsError('Bun cannot serve TLS here; use Node, or a proxy with TLS in front.')
-  // It lets sessions of an authority that is out go on.
+  // Deno resumes the sessions of clients whose authority is gone.
   if (clientCa !== undefined && 'Deno' in globalThis)
-    throw new SettingsError('Client certificates (--tls-client-ca) are checked on Node only; use a token here.')
+    throw new SettingsError('Client certificates (--tls-client-ca) work on Node only; use a token here.')
   const { createServer } = await import('node:https')
   const { createSecureContext } = await import('node:tls')
   const { X509Certificate } = await import('node:crypto')
 
-  /** Why a certificate is not valid now, if so. */
+  /** Why a certificate is not valid now; undefined if it is. */
   const invalidity = (pem: string) => {
     const { validFrom, validTo } = new X509Certificate(pem)
     if (Date.parse(validTo) < Date.now()) return `it expired on ${validTo}`
     return Date.parse(validFrom) > Date.now() ? `it is not valid before ${validFrom}` : undefined
   }
 
-  /** Fails with one line where `use` does. */
+  /** Turns an error into one line that names the files. */
   const using = <Result>(files: string, use: () => Result) => {
     try {
       return use()
@@ -57,39 +67,86 @@ export const tlsServer = async (
     }
   }
 
-  const read = (): SecureContextOptions => {
-    const own: SecureContextOptions = {
-      cert: readSettingFile(cert, 'certificate'),
-      key: readSettingFile(key, 'key', warn),
-      minVersion: 'TLSv1.2',
-    }
-    using(`The certificate ${cert} with the key ${key}`, () => {
-      const reason = invalidity(String(own.cert))
+  const readOwn = () => {
+    const pem = readSettingFile(cert, 'certificate', warn).toString()
+    const own: SecureContextOptions = { cert: pem, key: readSettingFile(key, 'key', warn, true), minVersion: 'TLSv1.2' }
+    return using('The certificate with its key (--tls-cert, --tls-key)', () => {
+      const reason = invalidity(pem)
       if (reason !== undefined) throw new Error(reason)
       createSecureContext(own)
-    })
-    if (clientCa === undefined) return own
-    const authorities = readSettingFile(clientCa, 'certificate')
-    return using(`The client CA ${clientCa}`, () => {
-      const ca = blocks(authorities, 'CERTIFICATE')
-      const crl = blocks(authorities, 'X509 CRL')
-      const reasons = ca.map(invalidity)
-      // Without any authority Node would go by those of the web. One that is valid is enough, as they are replaced in turn.
-      if (!reasons.includes(undefined)) throw new Error(reasons[0] ?? 'there is no certificate in it')
-      const both = { ...own, ca, ...(crl.length > 0 && { crl }) }
-      createSecureContext(both)
-      return both
+      return { own, until: new X509Certificate(pem).validTo }
     })
   }
 
-  const server = createServer({
-    ...options,
-    ...read(),
-    handshakeTimeout: HANDSHAKE_MS,
-    // A client without a good certificate is answered: a probe needs none, and others are refused on record.
-    requestCert: clientCa !== undefined,
-    rejectUnauthorized: false,
+  const readClientCa = () => clientCa && readSettingFile(clientCa, 'client CA', warn)
+  const clientCaFile = readClientCa()
+  const authorities = using('The client CA (--tls-client-ca)', () => {
+    if (!clientCaFile) return {}
+    const { ca, crl } = pemBlocks(clientCaFile)
+    const reasons = ca.map(invalidity)
+    // Without any, Node would accept the public authorities. One valid one is enough: they are replaced in turn.
+    if (!reasons.includes(undefined)) throw new Error(reasons[0] ?? 'it has no certificate')
+    const both = { ca, ...(crl.length > 0 && { crl }) }
+    createSecureContext(both)
+    return both
   })
-  server.maxConnections = MAX_CONNECTIONS
-  return { server, renew: () => server.setSecureContext(read()) }
+
+  let { own } = readOwn()
+  let server: ReturnType<typeof createServer> | undefined
+
+  const create = (options: ServerOptions): Server => {
+    server = createServer({
+      ...options,
+      ...own,
+      ...authorities,
+      handshakeTimeout: HANDSHAKE_MS,
+      // A client without a good certificate gets an answer: health checks need none, and other refusals are recorded.
+      requestCert: clientCa !== undefined,
+      rejectUnauthorized: false,
+    })
+    server.maxConnections = MAX_CONNECTIONS
+    return server
+  }
+
+  const renew = () => {
+    const next = readOwn()
+    const changed = String(readClientCa()) !== String(clientCaFile)
+    own = next.own
+    // Node would replace authorities that it is not given by the public ones.
+    server?.setSecureContext({ ...own, ...authorities })
+    return { until: next.until, clientCaChanged: changed }
+  }
+
+  return { create, renew }
+}
+
+/** Who owns the certificate of a client, and until when it is valid, by connection: each look takes 16 µs. */
+const owners = new WeakMap<TLSSocket, { name: string | undefined; until: number }>()
+
+const ownerOf = (socket: TLSSocket) => {
+  const known = owners.get(socket)
+  if (known) return known
+  // Despite its type: {} without a certificate, null without a connection.
+  const { subject, subjectaltname, valid_to = '' } = socket.getPeerCertificate() ?? {}
+  const [, first] = /^[^:]+:("(?:\\.|[^"])*"|[^,]*)/.exec(subjectaltname ?? '') ?? []
+  const owner = { name: [subject?.CN].flat()[0] || first, until: Date.parse(valid_to) }
+  owners.set(socket, owner)
+  return owner
+}
+
+/**
+ * Answers 401 to a request without a client certificate that was verified and is still valid. The certificate's common
+ * name, or else its first alternative name, is then in `c.get('killCaller')`.
+ */
+export const requireCertificate: MiddlewareHandler = async (
+  c: Context<{ Bindings: { incoming: { socket: TLSSocket } } }>,
+  next,
+) => {
+  const { socket } = c.env.incoming
+  // If a client without a certificate resumes a session, Node 20 calls it authorized. So check the certificate too.
+  const { name, until } = ownerOf(socket)
+  if (!socket.authorized || !(until > Date.now()))
+    return refuse(c, serverAnswers.unauthorized, { reason: 'certificate' })
+  c.set('killCaller', name)
+  return next()
 }

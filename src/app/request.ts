@@ -1,0 +1,110 @@
+import { zValidator } from '@hono/zod-validator'
+import type { Context, Env, Input, MiddlewareHandler } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import * as z from 'zod/mini'
+import { noteRefusal, refuse } from './attempt.ts'
+import type { NodeBindings } from './connection.ts'
+import { answers } from './contract.ts'
+import { FIELDS, type Field, type ProcessSeen } from './signaller.ts'
+
+const MAX_BYTES = 4096
+
+/**
+ * Turns decimal digits into their number. White space around them is allowed; anything else stays as it is. (A union of
+ * two schemas says the same, but makes a bad request ten times as expensive.)
+ */
+export const fromDigits = z.transform((value: number | string) =>
+  typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value) ? Number(value) : value,
+)
+
+const instance = z.string().check(z.regex(/^[\w.-]{1,64}$/))
+
+/** The body of a request. Unknown fields are refused: a misspelt condition must not kill. */
+export const killRequest = z.strictObject({
+  /** A JSON number, or a string of decimal digits. */
+  pid: z.pipe(fromDigits, z.int().check(z.minimum(1))),
+  instance: z.optional(instance),
+  waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),
+  /** `false` is the same as leaving the field out. */
+  dryRun: z.optional(
+    z.pipe(
+      z.boolean(),
+      z.transform((dry: boolean) => dry || undefined),
+    ),
+  ),
+  command: z.optional(z.string()),
+  /** Up to 200 characters. (maxLength would count UTF-16 code units.) */
+  comment: z.optional(z.string().check(z.regex(/^[\s\S]{0,200}$/u))),
+} satisfies Record<'pid' | Field, unknown>)
+
+/** What the answer to a dry run tells about the process. The kernel keeps 15 bytes of a name. */
+export const processSeen = z.object({
+  command: z.string().check(z.maxLength(15)),
+  uid: z.optional(z.int().check(z.minimum(0))),
+  instance: z.optional(instance),
+  startedAt: z.optional(z.iso.datetime()),
+}) satisfies z.ZodMiniType<ProcessSeen>
+
+/** Which content types Hono's validator reads as JSON. */
+const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)
+
+const validate = zValidator('json', killRequest, (result, c) => {
+  if (result.success) return
+  // Issues come in the order of the schema's fields, unknown fields last. A body that is no object has no field.
+  const [issue] = result.error.issues
+  const { pid } = Object(result.data)
+  const field = FIELDS.find((name) => name === issue?.path[0])
+  if (field) return answers[`bad ${field}`].send(c, noteRefusal(c, { pid, reason: field }))
+  if (issue?.code === 'unrecognized_keys') {
+    const refusal = noteRefusal(c, { pid, reason: 'unknown field', detail: JSON.stringify(issue.keys[0]) })
+    return answers['unknown field'].send(c, refusal)
+  }
+  const reason = isJson(c.req.header('content-type')) ? 'pid' : 'content-type'
+  return answers['bad pid'].send(c, noteRefusal(c, { pid, reason }))
+})
+
+const tooLarge = (c: Context) => refuse(c, answers['too large'])
+const unreadable = (c: Context) => refuse(c, answers['bad pid'], { reason: 'body' })
+const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
+
+/** Refuses a body above 4 KiB. Hono's bodyLimit opens the stream, which is slow: a declared length needs no counting. */
+const overLimit = (c: Context) => {
+  const length = c.req.header('content-length')
+  if (length !== undefined && !c.req.header('transfer-encoding'))
+    return Number(length) > MAX_BYTES ? tooLarge(c) : undefined
+  return c.req.raw.bodyUsed ? undefined : countedLimit(c, async () => {}).catch(() => unreadable(c))
+}
+
+/** Whether somebody has read the body of a request and left no copy for others. */
+const isTaken = (c: Context) => {
+  const { incoming }: NodeBindings = c.env ?? {}
+  return (incoming?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
+}
+
+type Refusal = ReturnType<typeof tooLarge | typeof unreadable>
+
+/** Limits the body, then validates it. Errors are caught here: with `onError`, Hono would wrap every mounted handler. */
+const guarded =
+  <E extends Env, P extends string, I extends Input, R extends Response, F extends Response>(
+    validator: MiddlewareHandler<E, P, I, R>,
+    fail: (cause: unknown, c: Context) => F,
+  ): MiddlewareHandler<E, P, I, R | F | Refusal | Response> =>
+  async (c, next) => {
+    const wasTaken = isTaken(c)
+    const refusal = overLimit(c)
+    if (refusal) {
+      const limited = await refusal
+      if (limited) return limited
+    }
+    try {
+      return await validator(c, next)
+    } catch (cause) {
+      // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
+      if (!(cause instanceof Error && 'getResponse' in cause)) return fail(cause, c)
+      if (!wasTaken || (await c.req.text().catch(() => '')) !== '') return unreadable(c)
+      return fail(new Error('The body was read before: mount psys-kill before body parsers', { cause }), c)
+    }
+  }
+
+/** Reads and validates the body of a request. `fail` answers unexpected errors. */
+export const killBody = <F extends Response>(fail: (cause: unknown, c: Context) => F) => guarded(validate, fail)

@@ -1,0 +1,124 @@
+import type { Context, MiddlewareHandler } from 'hono'
+import { cors } from 'hono/cors'
+import { type KillAttempt, refuse } from '../app/attempt.ts'
+import type { NodeBindings } from '../app/connection.ts'
+import { type Answer, REASON_HEADER, serverAnswers } from '../app/contract.ts'
+
+/** Why a check refuses a request: the row to answer with, and what to record. */
+type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: Answer }
+
+/** Looks at a request, and returns why to refuse it; undefined lets it pass. */
+export type Check = (c: Context) => Refusal | undefined
+
+/**
+ * Makes one middleware of several checks, and continues with `then`. To Hono, a middleware costs more than a check.
+ */
+export const guard =
+  (checks: readonly Check[], then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
+  (c, next) => {
+    for (const check of checks) {
+      const refusal = check(c)
+      if (refusal) return Promise.resolve(refuse(c, refusal.row, refusal))
+    }
+    return then(c, next)
+  }
+
+/** The host in the URL of a request. Not by `new URL`: a Host such as 256.256.256.256 makes that throw. */
+const authorityOf = (c: Context) => /^[^/]*\/\/([^/?#]*)/.exec(c.req.url)?.[1] ?? ''
+
+/** Checks that the hosts that a request names are among the given ones. */
+export const checkHost = (hosts: readonly string[]): Check => {
+  const allowed = new Set(hosts)
+  const isForeign = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
+  return (c) => {
+    const authority = authorityOf(c)
+    const foreign = [c.req.header('host') ?? authority, authority].find(isForeign)
+    return foreign === undefined ? undefined : { row: serverAnswers.host, detail: JSON.stringify(foreign) }
+  }
+}
+
+/**
+ * Answers 403 to a request that does not name one of the given hosts. This stops DNS rebinding: a web page that makes a
+ * name of its own resolve to 127.0.0.1.
+ *
+ * A request may name its host twice: in Host, and in the URL (`:authority` on HTTP/2, an absolute target on HTTP/1.1,
+ * RFC 9112 section 3.2.2). Both must be allowed.
+ *
+ * @param hosts - names or addresses without a port, in lower case, IPv6 in brackets. Any port is accepted.
+ *
+ * @example
+ * ```ts
+ * app.use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
+ * ```
+ */
+export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard([checkHost(hosts)])
+
+/** How a proxy shows itself: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), or their older equivalents. */
+const TRACE = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
+
+/** Checks that a request did not come through a proxy. */
+export const checkProxy: Check = (c) => {
+  const { incoming }: NodeBindings = c.env ?? {}
+  // On Node, look at names and values as they came: to list the names, the adapter would build a Headers object.
+  const trace = incoming?.rawHeaders
+    ? incoming.rawHeaders.find((name, index) => index % 2 === 0 && TRACE.test(name))
+    : [...c.req.raw.headers.keys()].find((name) => TRACE.test(name))
+  return trace === undefined ? undefined : { row: serverAnswers.proxy, detail: trace.toLowerCase() }
+}
+
+/**
+ * Answers 403 to a request that came through a proxy, unless proxies are allowed. Use it in a service that trusts
+ * whoever reaches it, on loopback for example: a proxy on the same machine lets in whoever reaches the proxy.
+ *
+ * @param allowed - whether the proxies in front authenticate. Default: false.
+ *
+ * @example
+ * ```ts
+ * app.use(allowProxy(false))
+ * ```
+ */
+export const allowProxy = (allowed = false): MiddlewareHandler => guard(allowed ? [] : [checkProxy])
+
+/** Whether the page comes from this server. If URL and Host differ, Host counts: the browser's origin follows it. */
+const isOwn = (origin: string, c: Context) => {
+  const own = `${c.req.url.split('/', 1)}//${c.req.header('host') ?? authorityOf(c)}`
+  return URL.canParse(own) && new URL(own).origin === origin
+}
+
+/** Checks that a request from a web page comes from a page of this server or of one of the given origins. */
+export const checkOrigin = (origins: readonly string[]): Check => {
+  const allowed = new Set(origins)
+  return (c) => {
+    const origin = c.req.header('origin')
+    if (origin !== undefined && allowed.has(origin)) return undefined
+    const row = serverAnswers.origin
+    if (origin !== undefined && !isOwn(origin, c)) return { row, detail: JSON.stringify(origin) }
+    return c.req.header('sec-fetch-site') === 'cross-site' ? { row, reason: 'cross-site' } : undefined
+  }
+}
+
+/** Tells browsers that pages of the given origins may call. */
+export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler => {
+  const answer = cors({
+    origin: [...origins],
+    allowMethods: ['POST'],
+    allowHeaders: ['Authorization', 'Content-Type'],
+    exposeHeaders: ['X-Request-Id', REASON_HEADER],
+  })
+  const allowed = new Set<string | undefined>(origins)
+  return (c, next) => (allowed.has(c.req.header('origin')) ? answer(c, next) : next())
+}
+
+/**
+ * Answers 403 to a request that a browser sends for a page of another origin; another port or scheme is another origin.
+ * Pages of the given origins may call (CORS, without credentials). Programs send no Origin, and pass.
+ *
+ * @param origins - as a browser sends them: `https://tools.example`, without a path. Default: none.
+ *
+ * @example
+ * ```ts
+ * app.use(allowOrigins(['https://tools.example']))
+ * ```
+ */
+export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
+  guard([checkOrigin(origins)], answerBrowsers(origins))
