@@ -31,5 +31,9 @@ export const closeSignal = (c: Context): AbortSignal => {
   return closing.signal
 }
 
-/** Ends the waits of a connection, as if the client had closed it. */
-export const endWaits = (socket: object) => closings.get(socket)?.abort()
+/** Ends the waits of a connection, as if the client had closed it. A request that is still being read does not wait. */
+export const endWaits = (socket: object) => {
+  const closing = closings.get(socket) ?? new AbortController()
+  closings.set(socket, closing)
+  closing.abort()
+}

@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONValue } from 'hono/utils/types'
-import { type Field, type Outcome, type OutcomeCode, type ProcessSeen, SIGNALLER_REASONS } from './signaller.ts'
+import { FIELDS, type Field, type Outcome, type OutcomeCode, type ProcessSeen, SIGNALLER_REASONS } from './signaller.ts'
 
 /** The path of the endpoint, for middleware of your own. */
 export const KILL_PATH = '/api/connections/kill'
@@ -9,30 +9,11 @@ export const KILL_PATH = '/api/connections/kill'
 /** The header that tells the caller why there was no signal. */
 export const REASON_HEADER = 'Psys-Kill-Reason'
 
-/** All reasons for not sending a signal: those of a signaller, then those of the app and of the server. */
-export const REASONS = [
-  ...SIGNALLER_REASONS,
-  'pid',
-  'instance',
-  'waitMs',
-  'dryRun',
-  'command',
-  'comment',
-  'unknown field',
-  'content-type',
-  'body',
-  'size',
-  'method',
-  'path',
-  'host',
-  'proxy',
-  'origin',
-  'cross-site',
-  'address',
-  'token missing',
-  'token unknown',
-  'certificate',
-] as const
+const OF_THE_BODY = ['pid', ...FIELDS, 'unknown field', 'content-type', 'body', 'size'] as const
+const OF_THE_REQUEST = ['method', 'path', 'host', 'proxy', 'origin', 'cross-site', 'address'] as const
+const OF_THE_CALLER = ['token missing', 'token unknown', 'certificate'] as const
+/** All reasons for not sending a signal. */
+export const REASONS = [...SIGNALLER_REASONS, ...OF_THE_BODY, ...OF_THE_REQUEST, ...OF_THE_CALLER] as const
 export type Reason = (typeof REASONS)[number]
 
 /** What an answer takes from its request. */

@@ -16,12 +16,7 @@ export interface PeerRequest {
 export interface PeerResponse {
   readonly status: number
   readonly headers: { get(name: string): string | null }
-  readonly body: { getReader(): PeerReader } | null
-}
-
-interface PeerReader {
-  read(): Promise<{ done: boolean; value?: Uint8Array | undefined }>
-  cancel(): Promise<unknown>
+  readonly body: AsyncIterable<Uint8Array> | null
 }
 
 /** The options of remoteSignaller. */
@@ -56,21 +51,17 @@ const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
 const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
 const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
 
-const MAX_ANSWER_BYTES = 4096
+const MAX_ANSWER_LENGTH = 4096
 
-/** The text of a response, as far as one of psys-kill goes. The rest is not read. */
+/** The text of a response. What is longer than any answer of psys-kill is not read to its end. */
 const readAnswer = async ({ body }: PeerResponse) => {
-  const reader = body?.getReader()
   const decoder = new TextDecoder()
   let text = ''
-  for (let bytes = 0; reader && bytes <= MAX_ANSWER_BYTES; ) {
-    const { done, value } = await reader.read()
-    if (done || !value) return text + decoder.decode()
-    bytes += value.length
-    text += decoder.decode(value, { stream: true })
+  for await (const chunk of body ?? []) {
+    text += decoder.decode(chunk, { stream: true })
+    if (text.length > MAX_ANSWER_LENGTH) break
   }
-  await reader?.cancel()
-  return ''
+  return text
 }
 
 /** The process that the answer to a dry run describes; undefined for any other text. */

@@ -50,15 +50,17 @@ const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(
 
 const validate = zValidator('json', killRequest, (result, c) => {
   if (result.success) return
-  // Issues come in the order of the schema's fields, unknown fields last. A body that is no object has no field.
-  const [issue] = result.error.issues
+  // Issues come in any order: zod validates a transformed field after the others. A body that is no object has no field.
+  const { issues } = result.error
   const { pid } = Object(result.data)
-  const field = FIELDS.find((name) => name === issue?.path[0])
-  if (field) return answers[`bad ${field}`].send(c, noteRefusal(c, { pid, reason: field }))
-  if (issue?.code === 'unrecognized_keys') {
-    const refusal = noteRefusal(c, { pid, reason: 'unknown field', detail: JSON.stringify(issue.keys[0]) })
+  const wrong = (['pid', ...FIELDS] as const).find((name) => issues.some(({ path }) => path[0] === name))
+  const unknown = issues.find((issue) => issue.code === 'unrecognized_keys')
+  if (wrong === undefined && unknown) {
+    const refusal = noteRefusal(c, { pid, reason: 'unknown field', detail: JSON.stringify(unknown.keys[0]) })
     return answers['unknown field'].send(c, refusal)
   }
+  if (wrong !== undefined && wrong !== 'pid')
+    return answers[`bad ${wrong}`].send(c, noteRefusal(c, { pid, reason: wrong }))
   const reason = isJson(c.req.header('content-type')) ? 'pid' : 'content-type'
   return answers['bad pid'].send(c, noteRefusal(c, { pid, reason }))
 })
@@ -71,7 +73,7 @@ const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
 const overLimit = (c: Context) => {
   const length = c.req.header('content-length')
   if (length !== undefined && !c.req.header('transfer-encoding'))
-    return Number(length) > MAX_BYTES ? tooLarge(c) : undefined
+    return Number(length) <= MAX_BYTES ? undefined : tooLarge(c)
   return c.req.raw.bodyUsed ? undefined : countedLimit(c, async () => {}).catch(() => unreadable(c))
 }
 

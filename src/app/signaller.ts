@@ -6,21 +6,10 @@ export type Condition = (typeof CONDITIONS)[number]
 export const FIELDS = [...CONDITIONS, 'comment'] as const
 export type Field = (typeof FIELDS)[number]
 
-/** Why a signaller sent no signal. */
-export const SIGNALLER_REASONS = [
-  'gone',
-  'zombie',
-  'thread',
-  'other instance',
-  'other command',
-  'not permitted',
-  'protected',
-  'kernel thread',
-  'uid',
-  'hidden',
-  'not supported',
-  'too many waits',
-] as const
+const GONE = ['gone', 'zombie', 'thread', 'other instance', 'other command'] as const
+const FORBIDDEN = ['not permitted', 'protected', 'kernel thread', 'uid', 'hidden'] as const
+/** Why a signaller sent no signal: reasons of a 404, of a 403, and of a 501 and a 503. */
+export const SIGNALLER_REASONS = [...GONE, ...FORBIDDEN, 'not supported', 'too many waits'] as const
 export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
 
 /**

@@ -5,10 +5,10 @@ import { refuse } from '../app/attempt.ts'
 import { answers, KILL_PATH, serverAnswers } from '../app/contract.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
 import { answerBrowsers, type Check, checkHost, checkOrigin, checkProxy, guard } from './guards.ts'
-import { requireToken, type TokenOptions, type Tokens } from './token.ts'
+import { requireToken, type Tokens } from './token.ts'
 
 /** The options of createServerApp. */
-export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'>, TokenOptions {
+export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'> {
   /** Where the record goes. */
   log: AccessLogOptions
   /** The values of Host to accept: in lower case, without a port, IPv6 in brackets. Default: any. */
@@ -45,7 +45,6 @@ export const createServerApp = ({
   token,
   allowProxy = token !== undefined,
   guards = [],
-  hashFunction,
   prepare,
   ...app
 }: ServerOptions) => {
@@ -67,7 +66,7 @@ export const createServerApp = ({
     .use(guard(checks, answerBrowsers(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   for (const guard of guards) server.use(KILL_PATH, guard)
-  if (token !== undefined) server.use(KILL_PATH, requireToken(token, { hashFunction }))
+  if (token !== undefined) server.use(KILL_PATH, requireToken(token))
   server.route('/', createApp(app))
   server.notFound((c) => refuse(c, serverAnswers.path))
   server.onError((error, c) => {

@@ -12,6 +12,7 @@ const LAST_ANSWER_MS = 5000
 /** How many connections may be open: 500 that wait for their client, and 256 whose client waits for us. */
 const MAX_CONNECTIONS = 756
 const MAX_HEADERS = 100
+const ON_NODE = !('Deno' in globalThis || 'Bun' in globalThis)
 
 /** What to answer if a request cannot be parsed, by the code of the error. Anything else is a 400. */
 const STATUS_LINES: Readonly<Record<string, string>> = {
@@ -46,8 +47,9 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     // A packet can have thousands of requests, and Node creates an object for each, even if the socket is destroyed.
     // It stops parsing at a request to upgrade. So a request that comes too early is taken for one.
     IncomingMessage: class extends IncomingMessage {
+      readonly isEarly = ON_NODE && connections.get(this.socket) !== undefined
       get upgrade() {
-        return this.method === 'CONNECT' || connections.get(this.socket) !== undefined
+        return this.isEarly || this.method === 'CONNECT'
       }
       set upgrade(_: boolean) {}
     },
@@ -103,6 +105,8 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     const onRequest: Listener = (incoming, outgoing) => {
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
+      // On Deno and Bun, which do not stop parsing.
+      if (connections.get(socket)) return onEarlyRequest(incoming, socket)
       connections.set(socket, outgoing)
       outgoing.once('finish', () => {
         // Move it to the end.

@@ -3,7 +3,7 @@ import type { Server } from 'node:http'
 import process from 'node:process'
 import { errorCode } from '../node/error-code.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
-import { messageOf, SettingsError } from './report.ts'
+import { mayBeToken, messageOf, SettingsError } from './report.ts'
 
 /** How many connections may wait to be accepted. With Node's 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
@@ -13,6 +13,9 @@ const FIRST_FD = 3
 
 /** A host as it is written in a URL. */
 export const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
+
+/** A host as it is shown in an error. */
+const shown = (host: string) => (mayBeToken(host) ? 'the given host' : hostInUrl(host))
 
 /** Whether only programs on this machine can reach the host. */
 export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
@@ -28,7 +31,7 @@ export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: r
   if (isLoopback(host)) return ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
   if (!isOpen) return allowHost
   throw new SettingsError(
-    `Listening on ${host} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
+    `Listening on ${shown(host)} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
   )
 }
 
@@ -62,6 +65,7 @@ const REASONS: Readonly<Record<string, string>> = {
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
   ENOTFOUND: 'the name has no address; choose an address',
+  EAI_AGAIN: 'the name cannot be looked up; choose an address',
 }
 const NO_FOLDER = 'its folder must exist, and this user must be allowed to write to it'
 const OF_SOCKETS: typeof REASONS = { ...REASONS, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
@@ -104,7 +108,7 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
   } catch (error) {
     const reasons = socket === undefined ? REASONS : OF_SOCKETS
     const reason = reasons[String(errorCode(error))] ?? messageOf(error)
-    throw new SettingsError(`Cannot listen on ${path ?? `${hostInUrl(host)}:${port}`}: ${reason}.`)
+    throw new SettingsError(`Cannot listen on ${path ?? `${shown(host)}:${port}`}: ${reason}.`)
   }
   const bound = server.address()
   const tcp = typeof bound === 'object' ? bound : null

@@ -23,16 +23,14 @@ const FLUSH_MS = 1000
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
 
-/** A check of the token that can be renewed. node:crypto is faster than Web Crypto, and is loaded only if it is needed. */
-const tokenGuard = async (tokens: NamedTokens) => {
-  const { createHash } = await import('node:crypto')
-  const hashFunction = (text: string) => createHash('sha256').update(text).digest('hex')
-  let check = requireToken(tokens, { hashFunction })
+/** A check of the token that a reload can replace. */
+const replaceableCheck = (tokens: NamedTokens) => {
+  let check = requireToken(tokens)
   const guard: MiddlewareHandler = (c, next) => check(c, next)
-  const renew = (others: NamedTokens) => {
-    check = requireToken(others, { hashFunction })
+  const replace = (others: NamedTokens) => {
+    check = requireToken(others)
   }
-  return { guard, renew }
+  return { guard, replace }
 }
 
 const serve = async (settings: Settings) => {
@@ -43,7 +41,7 @@ const serve = async (settings: Settings) => {
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const stopping = new AbortController()
   const tls = tlsFiles && (await prepareTls(tlsFiles, warn))
-  const token = settings.tokens && (await tokenGuard(settings.tokens))
+  const token = settings.tokens && replaceableCheck(settings.tokens)
   const guards = [...(tlsFiles?.clientCa === undefined ? [] : [requireCertificate]), ...(token ? [token.guard] : [])]
   const { server, answerWith, uploaded, stop } = serveConnections(tls?.create ?? createServer)
 
@@ -65,7 +63,7 @@ const serve = async (settings: Settings) => {
       const { tokens } = readOwnSettings()
       // If a file is wrong, this or the line above throws, before anything changes.
       const certificate = tls?.renew()
-      if (tokens) token?.renew(tokens)
+      if (tokens) token?.replace(tokens)
       await uploaded()
       const counts = [
         ...(tokens ? [`tokens ${Object.keys(tokens).join(', ') || 'without a name'}`] : []),

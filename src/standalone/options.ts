@@ -51,7 +51,7 @@ export const SETTINGS = {
   host: one(
     otherwise('127.0.0.1', text),
     'an address',
-    'listen on it; beyond loopback requires a token or client CA [127.0.0.1]',
+    'listen on it; beyond loopback needs a token or CA [127.0.0.1]',
   ),
   port: one(otherwise('3000', integer(0, 65_535)), 'a number from 0 to 65535', 'listen on it; 0 means any [3000]'),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),

@@ -5,6 +5,9 @@ export class SettingsError extends Error {}
 
 export const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
+/** Whether a value may be a misplaced token, which no error repeats: it has 16 or more of its characters in a row. */
+export const mayBeToken = (text: string) => /[\w.~+/-]{16}/.test(text)
+
 /** Writes one line to standard error. */
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
 

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { errorCode } from '../node/error-code.ts'
 import { handedSocket, hostsAt } from './listen.ts'
 import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
-import { messageOf, SettingsError } from './report.ts'
+import { mayBeToken, messageOf, SettingsError } from './report.ts'
 import { readTokens } from './secrets.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -42,10 +42,10 @@ const refuseUnknownVariables = (env: Environment) => {
   if (unknown !== undefined) throw new SettingsError(`Unknown variable ${unknown}. See --help.`)
 }
 
-/** Repeats a value in an error, unless it may be a token: 16 or more of its characters. */
+/** Repeats a value in an error, unless it may be a token. */
 const shown = (value: unknown) => {
   const text = JSON.stringify(value)
-  return /[\w.~+/-]{16}/.test(text) ? '' : `, not ${text}`
+  return mayBeToken(text) ? '' : `, not ${text}`
 }
 
 /** Whether the command line asks for `help` or `version` instead of a server. */

@@ -1,9 +1,10 @@
 import { EventEmitter } from 'node:events'
 import { Hono } from 'hono'
 import { expect, test } from 'vitest'
-import { closeSignal } from '../../src/app/connection.ts'
+import { closeSignal, endWaits } from '../../src/app/connection.ts'
 
 const socketOf = (destroyed = false) => Object.assign(new EventEmitter(), { destroyed })
+const over1 = (socket: object) => ({ httpVersionMajor: 1, socket })
 
 /** The signal that a request gets, and a way for its client to leave. */
 const ask = async (incoming?: object) => {
@@ -20,7 +21,7 @@ const ask = async (incoming?: object) => {
 
 test('over HTTP/1 on Node the signal aborts when the socket closes', async () => {
   const socket = socketOf()
-  const { signal, leave } = await ask({ httpVersionMajor: 1, socket })
+  const { signal, leave } = await ask(over1(socket))
   leave()
   expect(signal.aborted).toBe(false)
   socket.emit('close')
@@ -29,24 +30,30 @@ test('over HTTP/1 on Node the signal aborts when the socket closes', async () =>
 
 test('the requests of one socket share a listener, and those of another have their own', async () => {
   const [one, two] = [socketOf(), socketOf()]
-  const first = await ask({ httpVersionMajor: 1, socket: one })
-  const second = await ask({ httpVersionMajor: 1, socket: one })
-  const other = await ask({ httpVersionMajor: 1, socket: two })
+  const [first, second, other] = [await ask(over1(one)), await ask(over1(one)), await ask(over1(two))]
   expect(second.signal).toBe(first.signal)
   expect(one.listenerCount('close')).toBe(1)
   one.emit('close')
-  expect(first.signal.aborted).toBe(true)
-  expect(other.signal.aborted).toBe(false)
+  expect([first.signal.aborted, other.signal.aborted]).toEqual([true, false])
 })
 
-test('of a socket that is gone already the signal is aborted', async () => {
-  const { signal } = await ask({ httpVersionMajor: 1, socket: socketOf(true) })
-  expect(signal.aborted).toBe(true)
+test('the signal of a socket that is gone is aborted', async () => {
+  expect((await ask(over1(socketOf(true)))).signal.aborted).toBe(true)
+})
+
+test('endWaits ends the waits of this connection, and those that are about to begin', async () => {
+  const [one, two, idle] = [socketOf(), socketOf(), socketOf()]
+  const [first, other] = [await ask(over1(one)), await ask(over1(two))]
+  endWaits(one)
+  endWaits(idle)
+  expect([first.signal.aborted, other.signal.aborted]).toEqual([true, false])
+  expect((await ask(over1(one))).signal.aborted).toBe(true)
+  expect((await ask(over1(idle))).signal.aborted).toBe(true)
 })
 
 test.each([
   ['over HTTP/2, where one socket carries many requests', { httpVersionMajor: 2, socket: socketOf() }],
-  ['where there is no socket', { httpVersionMajor: 1 }],
+  ['without a socket', { httpVersionMajor: 1 }],
   ['on other runtimes', undefined],
 ])('%s, it is the signal of the request', async (_where, incoming) => {
   const { signal, leave } = await ask(incoming)

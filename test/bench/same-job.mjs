@@ -59,7 +59,7 @@ const replies = async (server, target) => {
     const signalled = outcome === 'sent' && { pid: others.pid, command: others.command }
     const record = { remote, method, path, outcome, status, isTimed: others.time > '2' && others.ms > 0, ...signalled }
     const headers = SET_BY_THE_JOB.map((name) => answer.headers[name]?.replace(/; charset=utf-8$/i, ''))
-    return { question, text: answer.text, headers, record }
+    return { question, text: answer.text, headers, hasReason: 'psys-kill-reason' in answer.headers, record }
   })
 }
 

@@ -45,6 +45,11 @@ const SERVERS = {
   },
 }
 
+/** Adds a server that is a single file of psys-kill. */
+export const addServer = (name, file) => {
+  SERVERS[name] = { file }
+}
+
 // Below the ports that connect() takes by itself: it could take the very one that it asks for, and so meet itself.
 let port = 20_000 + Math.floor(Math.random() * 10_000)
 

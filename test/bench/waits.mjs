@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-const AT_ONCE = 250
+const AT_ONCE = 128
 
 /** What clients that wait for an exit cost the server: the share of a core, in per cent. */
-export const costOfWaiting = async (server, pid, { clients = 2000, seconds = 4 } = {}) => {
+export const costOfWaiting = async (server, pid, { clients = 256, seconds = 4 } = {}) => {
   const { hostname, port, pathname } = new URL(server.url)
   const body = JSON.stringify({ pid, waitMs: 60_000 })
   const request =

@@ -1,282 +1,218 @@
 import { once } from 'node:events'
-import { Agent, request } from 'node:http'
-import { describe, expect, test, vi } from 'vitest'
-import { KILL_PATH } from '../../src/app/answers.ts'
-import { GRACE_MS } from '../../src/standalone/connections.ts'
-import { killRequest, openRaw, refusesConnections } from '../support/raw.ts'
-import { health, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
+import { createServer, IncomingMessage, type ServerOptions, type ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { serveConnections } from '../../src/standalone/connections.ts'
+import { startDeaf, startSleeper } from '../support/processes.ts'
+import { exchange, killRequest, openRaw, type RawConnection } from '../support/raw.ts'
+import { health, type RunningServer, startServer } from '../support/server.ts'
+import type { Target } from '../support/target.ts'
 
-describe.concurrent('a stop', () => {
-  const halfOf = (pid: number) => {
-    const request = killRequest(JSON.stringify({ pid }), { connection: 'keep-alive' })
-    return [request.subarray(0, -3), request.subarray(-3)] as const
-  }
+const KEEP = { connection: 'keep-alive' }
+const kill = (body: object, headers: Record<string, string> = KEEP) => killRequest(JSON.stringify(body), headers)
+const get = (...headers: string[]) => ['GET /healthz HTTP/1.1', 'Host: localhost', ...headers, '', ''].join('\r\n')
+const statuses = (text: string) => text.match(/HTTP\/1\.1 \d+/g)?.map((line) => Number(line.slice(9)))
+/** The headers that a request may have. */
+const headers = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: x`)
 
-  test.each(['SIGTERM', 'SIGINT', 'SIGHUP'] as const)(
-    'on %s finishes what is in flight, takes no more, and exits 0',
-    async (signal) => {
-      await using server = await startServer()
-      using target = await startTarget()
-      using connection = await openRaw(server.url)
-      const [first, rest] = halfOf(target.pid)
-      connection.socket.write(first)
-      expect(await health(server.url)).toBe(200)
-      server.child.kill(signal)
-      await refusesConnections(server.url)
-      connection.socket.write(rest)
-      expect(await connection.until(/true\}$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
-      const answered = performance.now()
-      expect(await once(server.child, 'exit')).toEqual([0, null])
-      expect(performance.now() - answered).toBeLessThan(GRACE_MS)
-      expect(await target.ended).toBe('SIGTERM')
-      expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
-    },
-  )
+let server: RunningServer
+let deaf: Target
+let canary: Target
+beforeAll(async () => {
+  server = await startServer()
+  deaf = await startDeaf()
+  canary = startSleeper()
+})
+afterAll(async () => {
+  expect(canary.isAlive()).toBe(true)
+  expect(server.stderr()).not.toMatch(/\n +at /)
+  for (const target of [deaf, canary]) target[Symbol.dispose]()
+  await server[Symbol.asyncDispose]()
+})
 
-  test.each(['the head', 'the body'])(
-    'waits 4 seconds for a client that holds half of %s, and exits 0',
-    async (part) => {
-      await using server = await startServer()
-      using target = await startTarget()
-      using connection = await openRaw(server.url)
-      connection.socket.write(
-        part === 'the head' ? 'POST /api/connections/kill HTTP/1.1\r\nHost: lo' : halfOf(target.pid)[0],
-      )
-      expect(await health(server.url)).toBe(200)
-      const start = performance.now()
-      expect(await server.stop()).toBe(0)
-      const took = performance.now() - start
-      expect(took).toBeGreaterThan(3900)
-      // It is 5 seconds at most; a busy machine may add to that.
-      expect(took).toBeLessThan(8000)
-      expect(target.isAlive()).toBe(true)
-    },
-  )
+const waitOf = (pid: number) => kill({ pid, waitMs: 60_000 })
+/** Resolves when a wait begins, and with a function that resolves when it ends. */
+const begun = async (seen: number) => {
+  const { id } = await server.record((record) => server.records.indexOf(record) >= seen && record['outcome'] === 'sent')
+  return () => server.record((record) => record['id'] === id && record['outcome'] === 'running')
+}
 
-  test('is not cut short by a second signal: what is in flight is answered and on record', async () => {
-    await using server = await startServer()
-    using target = await startTarget()
+describe('one request at a time:', () => {
+  test('of two kills in one packet the second is not obeyed', async () => {
+    using target = startSleeper()
     using connection = await openRaw(server.url)
-    const [first, rest] = halfOf(target.pid)
-    connection.socket.write(first)
+    connection.socket.write(Buffer.concat([kill({ pid: target.pid }), kill({ pid: canary.pid })]))
+    const text = await connection.closed
+    expect(statuses(text)).toEqual([200])
+    expect(text).toContain('\r\nConnection: close\r\n')
+    expect(await target.ended).toBe('SIGTERM')
     expect(await health(server.url)).toBe(200)
-    const exited = once(server.child, 'exit')
-    server.child.kill('SIGTERM')
-    await refusesConnections(server.url)
-    server.child.kill('SIGINT')
-    server.child.kill('SIGTERM')
-    connection.socket.write(rest)
-    expect(await connection.until(/true\}$/)).toMatch(/^HTTP\/1\.1 200 OK\r\n/)
-    expect(await exited).toEqual([0, null])
-    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
+    expect(server.records.filter(({ pid }) => pid === canary.pid)).toEqual([])
   })
 
-  test('answers who waits for an exit at once, with exited: false', async () => {
-    await using server = await startServer()
-    using target = await startTarget('process.on("SIGTERM", () => process.stdout.write("got it"))')
-    const answer = server.kill({ pid: target.pid, waitMs: 60_000 })
-    if (target.child.stdout) await once(target.child.stdout, 'data')
-    const start = performance.now()
-    expect(await server.stop()).toBe(0)
-    expect(performance.now() - start).toBeLessThan(GRACE_MS)
-    expect(await answer).toMatchObject({ status: 200, text: '{"ok":true,"exited":false}' })
+  const early: [what: string, bytes: () => string | Buffer][] = [
+    ['a kill', () => kill({ pid: canary.pid })],
+    ['a kill without Host', () => kill({ pid: canary.pid }, { host: '' })],
+    ['a kill that expects 100-continue', () => kill({ pid: canary.pid }, { expect: '100-continue' })],
+    ['a kill with an unknown Expect', () => kill({ pid: canary.pid }, { expect: 'foo' })],
+    ['a kill with 200 headers', () => kill({ pid: canary.pid }, { x: `x\r\n${headers(200).join('\r\n')}` })],
+    ['a CONNECT', () => 'CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+    ['an upgrade', () => get('Connection: Upgrade', 'Upgrade: websocket')],
+    ['garbage', () => 'GARBAGE\r\n\r\n'],
+    ['a head that is too long', () => get(`X: ${'x'.repeat(20_000)}`)],
+    ['a broken chunk', () => kill({}, { 'content-length': '', 'transfer-encoding': 'chunked' })],
+    ['thousands of requests', () => get().repeat(6000)],
+  ]
+  const ways = early.flatMap((each) => [['in one packet', ...each] as const, ['in a later packet', ...each] as const])
+
+  test.each(ways)('a wait ends and is answered if there comes, %s, %s', async (way, _what, bytes) => {
+    using connection = await openRaw(server.url)
+    const seen = server.records.length
+    if (way === 'in one packet') connection.socket.write(Buffer.concat([waitOf(deaf.pid), Buffer.from(bytes())]))
+    else connection.socket.write(waitOf(deaf.pid))
+    const ended = await begun(seen)
+    if (way !== 'in one packet') connection.socket.write(bytes())
+    const text = await connection.closed
+    expect(statuses(text)).toEqual([200])
+    expect(text).toMatch(/\r\nConnection: close\r\n[^{]*\{"ok":true,"exited":false\}$/)
+    expect(await ended()).toMatchObject({ pid: deaf.pid })
   })
 
-  test('fails no request of a client that keeps its connection busy', async () => {
-    await using server = await startServer()
-    const agent = new Agent({ keepAlive: true })
-    const { port } = new URL(server.url)
-    /** Asks until the server closes the connection behind an answer; how many answers came. */
-    const keepAsking = async () => {
-      for (let answered = 0; ; answered++) {
-        const sending = request({
-          port,
-          agent,
-          method: 'POST',
-          path: KILL_PATH,
-          headers: { 'content-type': 'application/json' },
-        })
-        sending.end('{"pid":0}')
-        const [response] = await once(sending, 'response')
-        for await (const _ of response);
-        expect(response.statusCode).toBe(400)
-        if (response.headers.connection === 'close') return answered + 1
-        if (answered === 5) asking++
-      }
+  test('a wait ends when its client closes the connection', async () => {
+    using connection = await openRaw(server.url)
+    const seen = server.records.length
+    connection.socket.write(waitOf(deaf.pid))
+    const ended = await begun(seen)
+    connection.socket.destroy()
+    await ended()
+  })
+
+  test('requests in turn are all answered', async () => {
+    using connection = await openRaw(server.url)
+    for (const times of [1, 2, 3]) {
+      connection.socket.write(kill({ pid: 0 }))
+      await connection.until(new RegExp(`(Invalid pid[\\s\\S]*){${times}}`))
     }
-    let asking = 0
-    const clients = Array.from({ length: 16 }, keepAsking)
-    await vi.waitFor(() => expect(asking).toBe(16), 15_000)
-    server.child.kill('SIGTERM')
-    for (const answers of await Promise.all(clients)) expect(answers).toBeGreaterThan(5)
-    expect(await once(server.child, 'exit')).toEqual([0, null])
-  })
-
-  test('answers what is pipelined, closes behind the last of it, and obeys nothing that comes later', async () => {
-    await using server = await startServer()
-    using stubborn = await startTarget('process.on("SIGTERM", () => {})')
-    using late = await startTarget()
-    using connection = await openRaw(server.url)
-    const kill = (body: object) => killRequest(JSON.stringify(body), { connection: 'keep-alive' })
-    const wait = kill({ pid: stubborn.pid, waitMs: 60_000 })
-    connection.socket.write(Buffer.concat([wait, wait, wait]))
-    await vi.waitFor(() => expect(server.records).toHaveLength(3), 15_000)
-    server.child.kill('SIGTERM')
-    await connection.until(/(HTTP[\s\S]*){3}\}/)
-    connection.socket.write(kill({ pid: late.pid }))
-    const answers = (await connection.closed).split(/(?=HTTP)/)
-    expect(answers).toHaveLength(3)
-    for (const answer of answers) expect(answer).toContain('{"ok":true,"exited":false}')
-    expect(answers.map((answer) => answer.includes('Connection: close'))).toEqual([false, false, true])
-    expect(late.isAlive()).toBe(true)
-    expect(server.records.filter(({ pid }) => pid === late.pid)).toEqual([])
-  })
-
-  test('answers a request that comes behind answers given before it, and closes then', async () => {
-    await using server = await startServer()
-    using connection = await openRaw(server.url)
-    const bad = killRequest('{"pid":0}', { connection: 'keep-alive' })
-    connection.socket.write(bad)
-    await connection.until(/pid"\}/)
-    server.child.kill('SIGTERM')
-    await refusesConnections(server.url)
-    connection.socket.write(Buffer.concat([bad, bad]))
-    const answers = (await connection.closed).split(/(?=HTTP)/)
-    expect(answers.map((answer) => answer.includes('Connection: close'))).toEqual([false, false, true])
+    expect(connection.received()).not.toContain('Connection: close')
   })
 })
 
-describe('a signal that went out is on record', () => {
-  /** Targets that say that they got the signal, and live on. */
-  const startDeaf = () => startTarget('process.on("SIGTERM", () => process.stdout.write("got it"))')
-
-  test.each(['SIGKILL', 'SIGTERM'] as const)(
-    'while the request still waits for the exit, when the server gets %s',
-    async (signal) => {
-      await using server = await startServer()
-      using target = await startDeaf()
-      const answer = server.kill({ pid: target.pid, waitMs: 60_000 }).catch(() => undefined)
-      const record = await server.record(({ pid }) => pid === target.pid)
-      expect(record).toMatchObject({ outcome: 'sent', status: 200 })
-      server.child.kill(signal)
-      await once(server.child, 'close')
-      await answer
-      const outcomes = server.records.filter(({ id }) => id === record['id']).map(({ outcome }) => outcome)
-      expect(outcomes).toEqual(signal === 'SIGKILL' ? ['sent'] : ['sent', 'running'])
-    },
-  )
-
-  test('for all of 50 pipelined waits whose client leaves, though the server is stopped at once', async () => {
-    await using server = await startServer()
-    using target = await startDeaf()
-    {
-      using connection = await openRaw(server.url)
-      const one = killRequest(JSON.stringify({ pid: target.pid, waitMs: 60_000 }), { connection: 'keep-alive' })
-      connection.socket.write(Buffer.concat(Array.from({ length: 50 }, () => one)))
-      await server.record(({ pid }) => pid === target.pid)
-    }
-    server.child.kill('SIGTERM')
-    await once(server.child, 'close')
-    const outcomes = server.records.filter(({ pid }) => pid === target.pid).map(({ outcome }) => outcome)
-    expect(outcomes.filter((outcome) => outcome === 'sent')).toHaveLength(50)
-    expect(outcomes.filter((outcome) => outcome === 'running')).toHaveLength(50)
-  })
-})
-
-describe('a wait ends with its connection', () => {
-  test('also where its answer is queued behind others', async () => {
-    await using server = await startServer()
-    using target = await startTarget('process.on("SIGTERM", () => {})')
-    {
-      using connection = await openRaw(server.url)
-      const one = killRequest(JSON.stringify({ pid: target.pid, waitMs: 20_000 }), { connection: 'keep-alive' })
-      connection.socket.write(Buffer.concat([one, one, one]))
-      await vi.waitFor(() => expect(server.records).toHaveLength(3), 15_000)
-    }
-    const left = performance.now()
-    await vi.waitFor(
-      () => expect(server.records.filter(({ outcome }) => outcome === 'running')).toHaveLength(3),
-      15_000,
-    )
-    expect(performance.now() - left).toBeLessThan(10_000)
-  })
-})
-
-describe('what comes behind a request in one packet', () => {
-  const keep = { connection: 'keep-alive' }
-  const HEALTH = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'
-  const statuses = (text: string) => text.match(/HTTP\/1\.1 \d+/g)?.map((line) => Number(line.slice(9)))
-
-  test.each([
-    ['a health check', () => HEALTH, [200, 405]],
-    ['a wait', (pid: number) => killRequest(JSON.stringify({ pid, waitMs: 100 }), keep).toString(), [200, 405]],
-  ])('a CONNECT behind %s is answered in its turn, and takes down nobody', async (_name, before, answers) => {
-    await using server = await startServer()
-    using target = await startTarget('process.on("SIGTERM", () => {})')
-    using connection = await openRaw(server.url)
-    connection.socket.write(`${before(target.pid)}CONNECT a:1 HTTP/1.1\r\n\r\n`)
-    expect(statuses(await connection.closed)).toEqual(answers)
-    expect(await health(server.url)).toBe(200)
+describe('without an answer that is due,', () => {
+  test('a request to upgrade is answered as any other', async () => {
+    const answer = await exchange(server.url, get('Connection: close, Upgrade', 'Upgrade: websocket'))
+    expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' })
   })
 
-  test('a tunnel that a client holds open, with bytes behind it, is closed', async () => {
-    await using server = await startServer()
+  test('a CONNECT is closed', async () => {
     using connection = await openRaw(server.url)
     connection.socket.write('CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\nhello')
-    expect(statuses(await connection.closed)).toEqual([405])
-    const start = performance.now()
-    expect(await server.stop()).toBe(0)
-    expect(performance.now() - start).toBeLessThan(GRACE_MS)
-  })
-
-  test.each([
-    ['garbage', 'GARBAGE\r\n\r\n', 100],
-    ['a request whose time is up', 'POST /api/conn', 7000],
-  ])('%s takes away no answer to a kill', async (_name, behind, waitMs) => {
-    await using server = await startServer()
-    using target = await startTarget('process.on("SIGTERM", () => {})')
-    using connection = await openRaw(server.url)
-    const kill = killRequest(JSON.stringify({ pid: target.pid, waitMs }), keep)
-    connection.socket.write(Buffer.concat([kill, Buffer.from(behind)]))
-    const text = await connection.closed
-    expect(statuses(text)).toEqual([200])
-    expect(text).toContain('{"ok":true,"exited":false}')
-  })
-
-  test('a request to upgrade is answered, and the connection closes behind it', async () => {
-    await using server = await startServer()
-    using connection = await openRaw(server.url)
-    connection.socket.write(
-      HEALTH.replace('\r\n\r\n', '\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n') + HEALTH.repeat(2),
-    )
-    const text = await connection.closed
-    expect(statuses(text)).toEqual([200])
-    expect(text).toContain('Connection: close')
-  })
-
-  test('thousands behind a wait end that connection alone, and its wait', async () => {
-    await using server = await startServer()
-    using target = await startTarget('process.on("SIGTERM", () => {})')
-    using connection = await openRaw(server.url)
-    const wait = killRequest(JSON.stringify({ pid: target.pid, waitMs: 60_000 }), keep)
-    connection.socket.write(wait)
-    await server.record(({ outcome }) => outcome === 'sent')
-    // Of these nothing is written before their turn, so that Node's own limit of answers in a queue does not count them.
-    connection.socket.write('POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n\r\n'.repeat(6000))
     expect(await connection.closed).toBe('')
-    expect(await server.record(({ outcome }) => outcome === 'running')).toMatchObject({ pid: target.pid })
     expect(await health(server.url)).toBe(200)
+  })
+
+  test('Expect: 100-continue is answered by Node, and any other Expect is ignored', async () => {
+    using connection = await openRaw(server.url)
+    const [head, body] = [kill({ pid: 0 }, { expect: '100-continue' }).subarray(0, -9), '{"pid":0}']
+    connection.socket.write(head)
+    await connection.until(/^HTTP\/1\.1 100 Continue\r\n\r\n$/)
+    connection.socket.write(body)
+    expect(statuses(await connection.closed)).toEqual([100, 400])
+    expect(await exchange(server.url, kill({ pid: 0 }, { expect: 'foo' }))).toMatchObject({ status: 400 })
+  })
+
+  const odd = (body: string, more: Record<string, string>) => killRequest(body, { path: '/not-http', ...more })
+  const notHttp = get().replace('/healthz', '/not-http')
+  test.each<[what: string, bytes: string | Buffer, answer?: string]>([
+    ['garbage', 'GARBAGE\r\n\r\n'],
+    ['NUL', '\r\n\r\n\0\0\r\n\r\n'],
+    ['TLS', '\x16\x03\x01\x02\x00\x01'],
+    ['HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+    ['HTTP/9.9', notHttp.replace('1.1', '9.9')],
+    ['a header without a colon', notHttp.replace('Host:', 'Host')],
+    ['NUL in a header', notHttp.replace('localhost', 'local\0host')],
+    ['a length and chunks', odd('{"pid":0}', { 'transfer-encoding': 'chunked' })],
+    ['a negative length', odd('{"pid":0}', { 'content-length': '-9' })],
+    ['two lengths', odd('{"pid":0}', { 'content-length': '9\r\nContent-Length: 8' })],
+    ['a head that is too long', odd('', { x: 'x'.repeat(20_000) }), '431 Request Header Fields Too Large'],
+  ])('what is not HTTP gets a plain answer and no record: %s', async (_what, bytes, answer = '400 Bad Request') => {
+    using connection = await openRaw(server.url)
+    connection.socket.write(bytes)
+    expect(await connection.closed).toBe(`HTTP/1.1 ${answer}\r\nConnection: close\r\n\r\n`)
+    const { headers: sent } = await server.kill({})
+    await server.record(({ id }) => id === sent.get('x-request-id'))
+    expect(server.records.filter(({ path }) => path === '/not-http')).toEqual([])
+  })
+
+  test('a broken chunk is a 400, and not a signal', async () => {
+    const body = JSON.stringify({ pid: canary.pid })
+    const chunked = { 'content-length': '', 'transfer-encoding': 'chunked' }
+    expect(await exchange(server.url, killRequest(`zzz\r\n${body}`, chunked))).toMatchObject({ status: 400 })
+  })
+
+  test('100 headers are accepted; 101 are a 431, and a foreign Origin behind 600 does not get through', async () => {
+    const ask = (...more: string[]) => exchange(server.url, get('Connection: close', ...more))
+    expect(await ask(...headers(98))).toMatchObject({ status: 200 })
+    expect(await ask(...headers(99))).toMatchObject({ status: 431, body: '' })
+    const behind = { x: `x\r\n${headers(600).join('\r\n')}`, origin: 'http://evil.example' }
+    expect(await exchange(server.url, kill({ pid: canary.pid }, behind))).toMatchObject({ status: 431, body: '' })
   })
 })
 
-test('what goes wrong in a body behind a wait is not answered in place of the wait', async () => {
-  await using server = await startServer()
-  using target = await startTarget('process.on("SIGTERM", () => {})')
-  using connection = await openRaw(server.url)
-  const wait = killRequest(JSON.stringify({ pid: target.pid, waitMs: 5000 }), { connection: 'keep-alive' })
-  const broken = 'POST /api/connections/kill HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'
-  connection.socket.write(Buffer.concat([wait, Buffer.from(broken)]))
-  expect(await connection.closed).toBe('')
-  expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
+test('256 requests wait at once; the oldest connection that waits for its client makes way, and never one of them', async () => {
+  const open = async (count: number) => {
+    const all: RawConnection[] = []
+    while (all.length < count) all.push(await openRaw(server.url))
+    return all
+  }
+  const seen = server.records.length
+  using target = await startDeaf()
+  const waits = await open(256)
+  for (const { socket } of waits) socket.write(waitOf(target.pid))
+  const sent = () => server.records.slice(seen).filter(({ outcome }) => outcome === 'sent')
+  await server.record(() => sent().length === 256)
+  const oneMore = killRequest(JSON.stringify({ pid: canary.pid, waitMs: 1 }))
+  expect(await exchange(server.url, oneMore)).toMatchObject({ status: 503, body: '{"error":"Too many waits"}' })
+
+  const idle = await open(500)
+  const [oldest, second] = idle
+  expect(await exchange(server.url, get('Connection: close'))).toMatchObject({ status: 200 })
+  await oldest?.closed
+  second?.socket.write(get())
+  await second?.until(/ok/)
+
+  target.child.kill('SIGKILL')
+  for (const wait of waits) await wait.until(/\{"ok":true,"exited":true\}$/)
+  for (const connection of [...waits, ...idle]) connection[Symbol.dispose]()
+})
+
+test('of thousands of requests in one packet Node creates no object beyond the second', async () => {
+  let created = 0
+  let due: ServerResponse | undefined
+  const create = ({ IncomingMessage: Given = IncomingMessage, ...options }: ServerOptions) =>
+    createServer({
+      ...options,
+      IncomingMessage: class extends Given {
+        constructor(socket: Socket) {
+          super(socket)
+          created++
+        }
+      },
+    })
+  const { server: listener, answerWith } = serveConnections(create)
+  const requests = vi.fn((_incoming: unknown, outgoing: ServerResponse) => {
+    due = outgoing
+  })
+  answerWith(requests)
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  const address = listener.address()
+  using connection = await openRaw(`http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`)
+  const early = once(listener, 'upgrade')
+  connection.socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(3000))
+  await early
+  due?.end('done')
+  expect(await connection.closed).toContain('done')
+  expect(requests).toHaveBeenCalledOnce()
+  expect(created).toBe(2)
+  listener.close()
 })

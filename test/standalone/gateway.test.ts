@@ -2,83 +2,76 @@ import { once } from 'node:events'
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { KILL_PATH } from '../../src/app/answers.ts'
+import { KILL_PATH } from '../../src/app/contract.ts'
 import { createApp, remoteSignaller } from '../../src/index.ts'
 import { requireToken } from '../../src/server/index.ts'
-import { describeConformance, type Peer } from '../runtimes/conformance.ts'
+import { startDeaf, startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
 
-const OUTER_TOKEN = 'the-token-of-the-gateway'
+const TOKEN = 'the-token-of-the-gateway'
 const PEER_TOKEN = 'the-token-of-its-peers'
-const NAMES = ['a', 'b', 'c'] as const
 
-const startGateway = async (peers: Readonly<Record<string, string>>) => {
-  const gateway = new Hono().use(requireToken(OUTER_TOKEN))
-  for (const [name, url] of Object.entries(peers))
-    gateway.route(`/hosts/${name}`, createApp({ signaller: remoteSignaller({ url, token: PEER_TOKEN }), onError }))
-  const server = serve({ fetch: gateway.fetch, hostname: '127.0.0.1', port: 0 })
-  await once(server, 'listening')
-  const address = server.address()
-  return {
-    url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`,
-    stop: () => server.close(),
-  }
-}
-
-const causes: unknown[] = []
-const onError = (cause: unknown) => causes.push(cause)
-
-describe('a gateway to three machines', () => {
-  const peers: Partial<Record<string, RunningServer>> = {}
-  let gateway: Awaited<ReturnType<typeof startGateway>>
-  const peer = (): Peer => ({
-    url: `${gateway.url}/hosts/a`,
-    has: ['look'],
-    pid: peers['a']?.child.pid ?? 0,
-    headers: { authorization: `Bearer ${OUTER_TOKEN}` },
-    answers: [],
-  })
-  const kill = async (name: string, body: object, token = OUTER_TOKEN) => {
-    const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}` }
-    const init = { method: 'POST', headers, body: JSON.stringify(body) }
-    return (await fetch(`${gateway.url}/hosts/${name}${KILL_PATH}`, init)).status
+describe('a gateway to two single files', () => {
+  const peers: RunningServer[] = []
+  const causes: unknown[] = []
+  let gateway: ReturnType<typeof serve>
+  const kill = async (peer: number, body: object, token = TOKEN) => {
+    const address = gateway.address()
+    const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/hosts/${peer}${KILL_PATH}`
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${token}`, connection: 'close' }
+    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) })
+    const reason = response.headers.get('psys-kill-reason')
+    return { status: response.status, text: await response.text(), reason }
   }
 
   beforeAll(async () => {
-    for (const name of NAMES) peers[name] = await startServer({ env: { PSYS_KILL_TOKEN: PEER_TOKEN } })
-    gateway = await startGateway(Object.fromEntries(NAMES.map((name) => [name, peers[name]?.url ?? ''])))
+    const app = new Hono().use(requireToken(TOKEN))
+    for (const index of [0, 1]) {
+      const peer = await startServer({ env: { PSYS_KILL_TOKEN: PEER_TOKEN } })
+      peers.push(peer)
+      const signaller = remoteSignaller({ url: peer.url, token: PEER_TOKEN })
+      app.route(`/hosts/${index}`, createApp({ signaller, onError: (cause) => causes.push(cause) }))
+    }
+    gateway = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 })
+    await once(gateway, 'listening')
   })
   afterAll(async () => {
-    gateway.stop()
-    for (const name of NAMES) await peers[name]?.[Symbol.asyncDispose]()
+    gateway.close()
+    for (const peer of peers) await peer[Symbol.asyncDispose]()
   })
 
-  describeConformance(['look'], peer)
-
-  test('asks the one that the path names, and no other', async () => {
-    for (const name of NAMES) {
-      using target = await startTarget()
-      expect(await kill(name, { pid: target.pid })).toBe(200)
-      expect(await target.ended).toBe('SIGTERM')
-      await peers[name]?.record(({ pid }) => pid === target.pid)
-      const killers = NAMES.filter((each) => peers[each]?.records.some(({ pid }) => pid === target.pid))
-      expect(killers).toEqual([name])
-    }
-    expect(await kill('d', { pid: 1 })).toBe(404)
+  test.each([0, 1])('asks peer %i, and no other', async (index) => {
+    using target = startSleeper()
+    expect(await kill(index, { pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
+    expect(await target.ended).toBe('SIGTERM')
+    await peers[index]?.record(({ pid }) => pid === target.pid)
+    expect(peers[1 - index]?.records.filter(({ pid }) => pid === target.pid)).toEqual([])
   })
 
-  test('asks none without the token', async () => {
-    using target = await startTarget()
-    expect(await kill('a', { pid: target.pid }, PEER_TOKEN)).toBe(401)
+  test('passes on instance, waitMs, dryRun and comment, and the reason of a refusal', async () => {
+    using target = startSleeper()
+    using deaf = await startDeaf()
+    const { instance } = JSON.parse((await kill(0, { pid: target.pid, dryRun: true })).text).process
+    const other = { pid: deaf.pid, instance }
+    expect(await kill(0, other)).toMatchObject({ status: 404, reason: 'other instance' })
+    expect(await kill(0, { pid: deaf.pid, waitMs: 1 })).toMatchObject({ text: '{"ok":true,"exited":false}' })
+    const same = { pid: target.pid, instance, waitMs: 60_000, comment: 'by the gateway' }
+    expect(await kill(0, same)).toMatchObject({ text: '{"ok":true,"exited":true}' })
+    await peers[0]?.record(({ comment, outcome }) => comment === 'by the gateway' && outcome === 'exited')
+  })
+
+  test('asks nobody without its own token', async () => {
+    using target = startSleeper()
+    expect(await kill(0, { pid: target.pid }, PEER_TOKEN)).toMatchObject({ status: 401 })
     expect(target.isAlive()).toBe(true)
   })
 
-  test('fails for a machine that is down, and for that one alone', async () => {
-    await peers['b']?.stop()
-    expect(await kill('b', { pid: 1 })).toBe(500)
+  test('answers 500 for a peer that is down, and for that one alone', async () => {
+    const peer = peers[0]?.child.pid
+    expect(await kill(0, { pid: peer })).toMatchObject({ status: 403, reason: 'protected' })
+    await peers[1]?.stop()
+    expect(await kill(1, { pid: peer })).toMatchObject({ status: 500, text: '{"error":"Failed to kill process"}' })
     expect(causes).toMatchObject([{ cause: { code: 'ECONNREFUSED' } }])
-    expect(await kill('a', { pid: 1 })).toBe(403)
-    expect(await kill('c', { pid: 1 })).toBe(403)
+    expect(await kill(0, { pid: peer })).toMatchObject({ status: 403 })
   })
 })

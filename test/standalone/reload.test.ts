@@ -1,113 +1,181 @@
-import { writeFileSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { X509Certificate } from 'node:crypto'
+import { renameSync, writeFileSync } from 'node:fs'
+import { Agent } from 'node:https'
+import type { ConnectionOptions } from 'node:tls'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { describeWith } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { killRequest, openRaw } from '../support/raw.ts'
-import { startServer } from '../support/server.ts'
-import { TOKEN } from '../support/settings.ts'
+import { type RunningServer, startServer } from '../support/server.ts'
+import { askTls, openTls } from '../support/tls.ts'
+import { TOKEN } from '../support/token.ts'
 
 const as = (token: string) => ({ authorization: `Bearer ${token}` })
 const ALICE = `${TOKEN}-of-alice`
 const BOB = `${TOKEN}-of-bob`
 
-const startWith = async (lines: string) => {
-  const folder = emptyFolder()
-  const file = folder.file('tokens')
-  const write = (text: string) => writeFileSync(file, text, { mode: 0o600 })
-  write(lines)
-  const server = await startServer({ args: ['--port', '0', '--token-file', file] })
-  /** Writes other tokens, and resolves when the server says what came of them. */
-  const reload = async (text: string) => {
-    write(text)
-    const from = server.stdout().length
-    server.child.kill('SIGHUP')
-    await server.says(/"message":"(not )?reloaded/, from)
-    return server.stdout().slice(from)
-  }
-  return {
-    server,
-    reload,
-    [Symbol.asyncDispose]: async () => {
-      await server[Symbol.asyncDispose]()
-      folder[Symbol.dispose]()
-    },
-  }
+const folder = emptyFolder()
+afterAll(() => folder[Symbol.dispose]())
+const write = (name: string, text: string) => {
+  writeFileSync(folder.file(name), text, { mode: 0o600 })
+  return folder.file(name)
 }
 
-describe('tokens with names', () => {
-  test('say in the record who killed, and never the token', async () => {
-    await using started = await startWith(`# who may kill\n\nalice:${ALICE}\r\n bob:${BOB}\n${TOKEN}\n`)
-    const { server } = started
-    for (const [token, by] of [[ALICE, 'alice'], [BOB, 'bob'], [TOKEN]] as const) {
-      using target = startSleeper()
-      expect(await server.kill({ pid: target.pid }, as(token))).toMatchObject({ status: 200 })
-      const record = await server.record(({ pid }) => pid === target.pid)
-      expect(record['by']).toBe(by)
-      expect(await target.ended).toBe('SIGTERM')
-    }
-    for (const token of ['alice', `alice:${ALICE}`, `${ALICE}x`, 'bob:'])
-      expect(await server.kill({}, as(token))).toMatchObject({ status: 401 })
+/** Sends SIGHUP, and resolves with what the server says then. */
+const reload = async (server: RunningServer, until = /"message":"(not )?reloaded/) => {
+  const from = server.stdout().length
+  server.child.kill('SIGHUP')
+  await server.says(until, from)
+  return server.stdout().slice(from)
+}
+
+describe('tokens', () => {
+  let server: RunningServer
+  const statusOf = async (token: string) => (await server.kill({}, as(token))).status
+  beforeAll(async () => {
+    server = await startServer({ args: ['--port', '0', '--token-file', write('tokens', `alice:${ALICE}\n`)] })
+  })
+  beforeEach(async () => {
+    write('tokens', `alice:${ALICE}\n`)
+    await reload(server)
+  })
+  afterAll(async () => {
     expect(server.stdout() + server.stderr()).not.toContain(TOKEN)
+    await server[Symbol.asyncDispose]()
   })
 
-  test('are read again on SIGHUP: one that is gone is out at once, also on a connection that is open', async () => {
-    await using started = await startWith(`alice:${ALICE}\nbob:${BOB}\n`)
-    const { server, reload } = started
-    using canary = startSleeper()
-    expect(await server.kill({}, as(ALICE))).toMatchObject({ status: 400 })
-    expect(await reload(`bob:${BOB}\n`)).toContain('"message":"reloaded"')
-    expect(await server.kill({ pid: canary.pid }, as(ALICE))).toMatchObject({ status: 401 })
-    expect(await server.kill({}, as(BOB))).toMatchObject({ status: 400 })
-    expect(canary.isAlive()).toBe(true)
-  })
-
-  test('and a request that was begun before with one that is gone cannot be finished after it', async () => {
-    await using started = await startWith(`alice:${ALICE}\n`)
-    const { server, reload } = started
-    using canary = startSleeper()
-    using connection = await openRaw(server.url)
-    const request = killRequest(JSON.stringify({ pid: canary.pid }), as(ALICE))
-    connection.socket.write(request.subarray(0, -3))
-    expect(await server.kill({}, as(ALICE))).toMatchObject({ status: 400 })
-    await reload(`bob:${BOB}\n`)
-    connection.socket.write(request.subarray(-3))
-    expect(await connection.closed).toBe('')
-    expect(canary.isAlive()).toBe(true)
+  test('count from the next request on, also on an open connection; the record has their names', async () => {
+    expect(await statusOf(ALICE)).toBe(400)
+    write('tokens', `bob:${BOB}\ncarol:${TOKEN}-of-carol`)
+    expect(await reload(server)).toContain('"message":"reloaded: tokens bob, carol"')
+    expect(await statusOf(ALICE)).toBe(401)
+    using target = startSleeper()
+    expect(await server.kill({ pid: target.pid }, as(BOB))).toMatchObject({ status: 200 })
+    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ by: 'bob', outcome: 'sent' })
+    write('tokens', BOB)
+    expect(await reload(server)).toContain('"message":"reloaded: tokens without a name"')
   })
 
   test.each(['', '# nobody\n', 'short\n', `alice:${ALICE}\nalice:${BOB}\n`])(
-    'that are wrong when they are read again, such as %j, leave the old ones in force',
+    'of a wrong file, such as %j, change nothing',
     async (text) => {
-      await using started = await startWith(`alice:${ALICE}\n`)
-      const { server, reload } = started
-      const said = await reload(text)
-      expect(said).toMatch(/"message":"not reloaded: The token /)
-      expect(said).not.toContain(TOKEN)
-      expect(await server.kill({}, as(ALICE))).toMatchObject({ status: 400 })
-      expect(await server.kill({}, as(BOB))).toMatchObject({ status: 401 })
+      write('tokens', text)
+      expect(await reload(server)).toMatch(/"message":"not reloaded: The token /)
+      expect(await statusOf(ALICE)).toBe(400)
+      expect(await statusOf(BOB)).toBe(401)
     },
   )
 
-  test('are read again under load without a failed request', async () => {
-    await using started = await startWith(`alice:${ALICE}\n`)
-    const { server, reload } = started
-    let asking = true
-    let answers = 0
-    const ask = async () => {
-      for (; asking; answers++) expect(await server.kill({}, as(ALICE))).toMatchObject({ status: 400 })
-    }
-    const callers = Array.from({ length: 16 }, ask)
-    for (let times = 0; times < 3; times++) await reload(`alice:${ALICE}\nbob:${BOB}${times}\n`)
-    asking = false
-    await Promise.all(callers)
-    expect(answers).toBeGreaterThan(50)
+  test.each(['sends the rest', 'leaves'])('are said to be in force only when who was sending %s', async (what) => {
+    using target = startSleeper()
+    using connection = await openRaw(server.url)
+    const request = killRequest(JSON.stringify({ pid: target.pid }), as(ALICE))
+    connection.socket.write(request.subarray(0, -3))
+    expect(await statusOf(ALICE)).toBe(400)
+
+    write('tokens', `bob:${BOB}\n`)
+    const from = server.stdout().length
+    server.child.kill('SIGHUP')
+    await expect.poll(() => statusOf(BOB)).toBe(400)
+    expect(await statusOf(ALICE)).toBe(401)
+    expect(server.stdout().slice(from)).not.toContain('reloaded')
+
+    if (what === 'leaves') connection.socket.destroy()
+    else connection.socket.write(request.subarray(-3))
+    await server.says(/"message":"reloaded: tokens bob"/, from)
+    // Its head was received before.
+    if (what !== 'leaves') expect(await connection.closed).toMatch(/^HTTP\/1\.1 200 /)
   })
 })
 
-test('without a file to read again, SIGHUP stops the server, as the terminal that closed expects', async () => {
-  await using server = await startServer()
-  const ended = new Promise((resolve) => server.child.once('exit', resolve))
-  server.child.kill('SIGHUP')
-  expect(await ended).toBe(0)
-  expect(server.stdout()).toContain('"message":"stopping on SIGHUP"')
+describeWith(['openssl'], 'TLS', () => {
+  const make = () => {
+    const ours = authority(folder, 'ours')
+    const publicCa = authority(folder, 'public')
+    const [alice, revoked, stranger] = [ours.issue('alice'), ours.issue('revoked'), publicCa.issue('stranger')]
+    write('authorities', ours.ca + ours.revoke(revoked))
+    return {
+      ours,
+      publicCa,
+      alice,
+      revoked,
+      stranger,
+      old: ours.issue('old', LOOPBACK),
+      next: ours.issue('next', LOOPBACK),
+    }
+  }
+  let known: ReturnType<typeof make>
+  let server: RunningServer
+  const use = ({ cert, key }: Identity) => {
+    write('own.pem', cert)
+    write('own.key', key)
+  }
+  const client = ({ cert, key }: Identity): ConnectionOptions => ({ ca: known.ours.ca, cert, key })
+  const statusOf = async (who: Identity, token = ALICE, agent?: Agent) =>
+    (await askTls(server.url, client(who), { headers: as(token), ...(agent && { agent }) })).status
+  const shown = async () => {
+    using connection = await openTls(server.url, client(known.alice))
+    return connection.socket.getPeerCertificate().subject.CN
+  }
+
+  beforeAll(async () => {
+    known = make()
+    use(known.old)
+    const files = { 'tls-cert': 'own.pem', 'tls-key': 'own.key', 'tls-client-ca': 'authorities', 'token-file': 'both' }
+    write('both', `alice:${ALICE}`)
+    const args = Object.entries(files).flatMap(([option, name]) => [`--${option}`, folder.file(name)])
+    // To this server, the other authority is a public one.
+    const env = { NODE_EXTRA_CA_CERTS: known.publicCa.caFile }
+    server = await startServer({ args: ['--port', '0', ...args], env })
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
+  beforeEach(async () => {
+    use(known.old)
+    write('both', `alice:${ALICE}`)
+    await reload(server)
+  })
+
+  test('shows a new certificate from the next handshake on, and says until when it is valid', async () => {
+    const agent = new Agent({ ...client(known.alice), keepAlive: true })
+    expect(await statusOf(known.alice, ALICE, agent)).toBe(400)
+    expect(await shown()).toBe('old')
+    use(known.next)
+    const { validTo } = new X509Certificate(known.next.cert)
+    expect(await reload(server)).toContain(`"reloaded: tokens alice; certificate valid until ${validTo}"`)
+    expect(await shown()).toBe('next')
+    expect(await statusOf(known.alice, ALICE, agent)).toBe(400)
+    agent.destroy()
+  })
+
+  test('still refuses public authorities and revoked certificates', async () => {
+    use(known.next)
+    expect(await reload(server)).toContain('"reloaded: ')
+    for (const who of [known.stranger, known.revoked]) expect(await statusOf(who)).toBe(401)
+    expect(await statusOf(known.alice)).toBe(400)
+  })
+
+  test.each<[what: string, spoil: () => void]>([
+    ['certificate of another key', () => write('own.pem', known.next.cert)],
+    ['certificate that expired', () => use(known.ours.issue('expired', { ...LOOPBACK, days: [-2, -1] }))],
+    ['half of a certificate', () => write('own.pem', known.old.cert.slice(0, 200))],
+    ['client CA that is gone', () => renameSync(folder.file('authorities'), folder.file('gone'))],
+  ])('changes nothing with a good token file and a %s', async (what, spoil) => {
+    write('both', `bob:${BOB}`)
+    spoil()
+    expect(await reload(server)).toMatch(/"message":"not reloaded: [^"]+ (file|certificate) [^"]+"/)
+    expect(await statusOf(known.alice, ALICE)).toBe(400)
+    expect(await statusOf(known.alice, BOB)).toBe(401)
+    expect(await shown()).toBe('old')
+    if (what.includes('gone')) renameSync(folder.file('gone'), folder.file('authorities'))
+  })
+
+  test('does not apply a changed client CA file, and says so', async () => {
+    write('authorities', known.ours.ca)
+    const said = await reload(server, /restart/)
+    expect(said).toMatch(/"reloaded: [^\n]+\n.+"message":"the client CA file has changed: restart to apply it"/)
+    expect(await statusOf(known.revoked)).toBe(401)
+    expect(await statusOf(known.alice)).toBe(400)
+  })
 })

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { describe, type TestContext } from 'vitest'
 
@@ -36,11 +36,16 @@ export const needsTerminal = ({ skip }: Skips) => {
 
 export const needsIPv6 = ({ skip }: Skips) => skip(!hasIPv6, 'needs IPv6')
 
+/** Debian's package puts it in no folder of PATH. */
+export const WINE = '/usr/lib/wine/wine64'
+
 /** What a group needs, and whether it is missing. */
 const LACKS = {
   root: () => !isRoot,
   Linux: () => !hasProc,
   setpriv: () => !runs('setpriv', '--version'),
+  openssl: () => !runs('openssl', 'version'),
+  wine64: () => !existsSync(WINE),
 } as const
 
 /** A group that is skipped, and says in its name what it needs, where that is missing. */

@@ -24,6 +24,18 @@ export const postRaw = (
 /** POSTs a value as JSON. */
 export const post = (app: App, value: unknown) => postRaw(app, JSON.stringify(value))
 
+/** Status, body and reason of an answer; throws if it is not JSON. */
+export const told = async (answering: Response | Promise<Response>) => {
+  const response = await answering
+  const type = response.headers.get('content-type')
+  if (type !== 'application/json') throw new Error(`The answer is ${type}`)
+  return [response.status, await response.text(), response.headers.get('psys-kill-reason')] as const
+}
+
+/** The same of a refusal as it must be. */
+export const refusal = (status: number, error: string, reason: string) =>
+  [status, JSON.stringify({ error }), reason] as const
+
 /** All of an answer that the contract fixes. */
 export const read = async (answering: Response | Promise<Response>) => {
   const response = await answering

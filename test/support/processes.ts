@@ -48,6 +48,10 @@ export const startSleeper = (options: { uid?: number; gid?: number } = {}, file 
   return targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
 }
 
+/** Starts a process that ignores SIGTERM: what the shell becomes ignores it too. */
+export const startDeaf = async () =>
+  targetOf((await startCommand(['sh', '-c', 'trap "" TERM; echo up; exec sleep 600'])).child)
+
 /** Starts a process whose parent never reaps it: what the shell becomes knows of no child. */
 export const startUnreaped = async () => {
   const parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
-import { headOf } from './answers.ts'
 import { inTime } from './in-time.ts'
 
 export interface RawConnection extends Disposable {
@@ -62,6 +61,17 @@ export interface RawAnswer {
   status: number
   headers: Record<string, string>
   body: string
+}
+
+/** The head of an answer, and where its body begins; undefined if the head is not complete. */
+const headOf = (text: string) => {
+  const headEnd = text.indexOf('\r\n\r\n')
+  if (headEnd < 0) return undefined
+  const [line = '', ...lines] = text.slice(0, headEnd).split('\r\n')
+  const headers = new Map(
+    lines.map((header) => header.split(/: ?(.*)/, 2)).map(([key = '', value = '']) => [key.toLowerCase(), value]),
+  )
+  return { status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(line)?.[1]), headers, start: headEnd + 4 }
 }
 
 const unchunk = (body: string): string => {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import Fastify from 'fastify'
 import { stdTimeFunctions } from 'pino'
-import { ANSWERS, HEADERS, MAX_BYTES, PATH, refusalOf, terminate } from './job.mjs'
+import { ANSWERS, HEADERS, MAX_BYTES, PATH, REASON_HEADER, refusalOf, terminate } from './job.mjs'
 
 const pid = {
   anyOf: [
@@ -32,7 +32,7 @@ app.decorateRequest('attempt', null)
 
 const refuse = (request, reply, status, error, reason) => {
   request.attempt = { pid: request.body?.pid, outcome: 'refused', reason }
-  return reply.code(status).send({ error })
+  return reply.code(status).header(REASON_HEADER, reason).send({ error })
 }
 
 app.addHook('onRequest', (request, reply, done) => {
@@ -57,6 +57,7 @@ app.post(PATH, { schema }, (request, reply) => {
   const pid = Number(request.body.pid)
   request.attempt = { pid, ...terminate(pid) }
   const [status, body] = ANSWERS[request.attempt.outcome]
+  if (status !== 200) reply.header(REASON_HEADER, request.attempt.outcome)
   return reply.code(status).send(body)
 })
 app.listen({ port: Number(process.env.PORT), host: '127.0.0.1' })

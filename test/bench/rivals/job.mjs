@@ -3,6 +3,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 
 export const PATH = '/api/connections/kill'
+export const REASON_HEADER = 'Psys-Kill-Reason'
 export const MAX_BYTES = 4096
 export const DIGITS = /^\s*[0-9]+\s*$/
 export const HEADERS = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' }

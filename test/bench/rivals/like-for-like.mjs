@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { ANSWERS, DIGITS, HEADERS, MAX_BYTES, PATH, refusalOf, terminate } from './job.mjs'
+import { ANSWERS, DIGITS, HEADERS, MAX_BYTES, PATH, REASON_HEADER, refusalOf, terminate } from './job.mjs'
 
 // Like the default server: the lines of one turn of the event loop go out together, in ASCII.
 let lines = ''
@@ -30,12 +30,9 @@ createServer((request, response) => {
   const remote = request.socket.remoteAddress
   const answer = (status, body, { pid, command, outcome = 'refused', reason } = {}) => {
     const text = JSON.stringify(body)
-    response.writeHead(status, {
-      ...HEADERS,
-      'X-Request-Id': id,
-      'Content-Type': 'application/json',
-      'Content-Length': text.length,
-    })
+    const all = { ...HEADERS, 'X-Request-Id': id, 'Content-Type': 'application/json', 'Content-Length': text.length }
+    if (status !== 200) all[REASON_HEADER] = reason ?? outcome
+    response.writeHead(status, all)
     response.end(text)
     const ms = Math.round((performance.now() - start) * 1000) / 1000
     const time = new Date().toISOString()

@@ -6,7 +6,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { requestId } from 'hono/request-id'
 import { pino, stdTimeFunctions } from 'pino'
 import * as z from 'zod'
-import { ANSWERS, DIGITS, HEADERS, MAX_BYTES, PATH, refusalOf, terminate } from './job.mjs'
+import { ANSWERS, DIGITS, HEADERS, MAX_BYTES, PATH, REASON_HEADER, refusalOf, terminate } from './job.mjs'
 
 const pid = z.int().min(1)
 const schema = z.strictObject({ pid: z.union([pid, z.string().regex(DIGITS).transform(Number).pipe(pid)]) })
@@ -14,7 +14,7 @@ const log = pino({ base: null, timestamp: stdTimeFunctions.isoTime })
 
 const refuse = (c, status, error, attempt) => {
   c.set('attempt', { outcome: 'refused', ...attempt })
-  return c.json({ error }, status)
+  return c.json({ error }, status, { [REASON_HEADER]: attempt.reason })
 }
 
 const app = new Hono()
@@ -46,7 +46,7 @@ app.post(
     const attempt = { pid, ...terminate(pid) }
     c.set('attempt', attempt)
     const [status, body] = ANSWERS[attempt.outcome]
-    return c.json(body, status)
+    return c.json(body, status, status === 200 ? {} : { [REASON_HEADER]: attempt.outcome })
   },
 )
 app.notFound((c) => refuse(c, 404, 'Not Found', { reason: 'path' }))

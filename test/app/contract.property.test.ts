@@ -1,0 +1,69 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { CONDITIONS } from '../../src/app/signaller.ts'
+import { createApp } from '../../src/index.ts'
+import { type Asked, anyRequest, anySignaller, type Behaviour, type Call, expectedOf } from '../support/model.ts'
+import { KILL, streamOf } from '../support/post.ts'
+
+/** Asks the app, with the body in a stream or with a declared length. */
+const ask = async ({ method, type, body }: Asked, { supports, does }: Behaviour, streams: boolean) => {
+  const calls: Call[] = []
+  const causes: unknown[] = []
+  const app = createApp({
+    signaller: {
+      supports: CONDITIONS.filter((name) => supports.includes(name)),
+      terminate: (pid, { stopWaiting, onSignal, ...fields }) => {
+        calls.push({ pid, ...fields })
+        return does({ pid })
+      },
+    },
+    onError: (cause) => causes.push(cause),
+  })
+  const headers = {
+    ...(type !== undefined && { 'content-type': type }),
+    ...(!streams && { 'content-length': `${body.length}` }),
+  }
+  const init = { method: 'POST', headers, body: streams ? streamOf([body]).stream : body, duplex: 'half' }
+  // A Request refuses some methods, but a server receives them.
+  const request = Object.defineProperty(new Request(`http://localhost${KILL}`, init), 'method', { value: method })
+  const response = await app.fetch(request)
+  return { response, text: await response.text(), calls, causes }
+}
+
+const holds = (property: fc.IAsyncProperty<unknown>, numRuns: number) => fc.assert(property, { numRuns })
+
+test('each request to each signaller gets the answer of the contract', () => {
+  const property = fc.asyncProperty(anyRequest, anySignaller, fc.boolean(), async (asked, behaviour, streams) => {
+    const { status, body, reason, call } = expectedOf(asked, behaviour)
+    const { response, text, calls, causes } = await ask(asked, behaviour, streams)
+    expect([response.status, response.headers.get('psys-kill-reason')]).toEqual([status, reason])
+    expect(text).toBe(asked.method === 'HEAD' ? '' : body)
+    expect(response.headers.get('content-type')).toBe('application/json')
+    expect(calls).toEqual(call ? [call] : [])
+    expect(causes).toHaveLength(status === 500 ? 1 : 0)
+  })
+  return holds(property, 3000)
+})
+
+test('a number is what its digits say, however it is written', () => {
+  // Up to 15 digits, a double tells every decimal from every integer.
+  const digits = fc.bigInt({ min: 0n, max: 10n ** 15n - 1n })
+  const written = fc.tuple(
+    fc.constantFrom('', '-'),
+    digits,
+    fc.constantFrom('e', 'E'),
+    fc.integer({ min: -20, max: 20 }),
+  )
+  const property = fc.asyncProperty(written, async ([sign, digits, e, exponent]) => {
+    const scale = 10n ** BigInt(Math.abs(exponent))
+    const value = exponent >= 0 ? digits * scale : digits % scale === 0n ? digits / scale : 0n
+    const isPid = sign === '' && value >= 1n && value < 2n ** 53n
+    const isPossible = isPid && value < 2n ** 31n
+    const body = new TextEncoder().encode(`{"pid":${sign}${digits}${e}${exponent}}`)
+    const asked = { method: 'POST', type: 'application/json', body }
+    const { response, calls } = await ask(asked, { supports: [], does: () => ({ code: 'sent' }) }, false)
+    expect(response.status).toBe(isPossible ? 200 : isPid ? 404 : 400)
+    expect(calls).toEqual(isPossible ? [{ pid: Number(value) }] : [])
+  })
+  return holds(property, 1000)
+})

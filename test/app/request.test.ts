@@ -1,0 +1,278 @@
+import { getRequestListener } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { describe, expect, test, vi } from 'vitest'
+import { createApp } from '../../src/index.ts'
+import { startPeer } from '../support/peer.ts'
+import { KILL, postRaw, refusal, STREAMING, streamOf, told } from '../support/post.ts'
+import { conditionalSignaller } from '../support/recording-signaller.ts'
+
+const OK = [200, '{"ok":true}', null] as const
+const INVALID_PID = refusal(400, 'Invalid pid', 'pid')
+const NOT_JSON = refusal(400, 'Invalid pid', 'body')
+const NOT_SENT_AS_JSON = refusal(400, 'Invalid pid', 'content-type')
+const UNKNOWN_FIELD = refusal(400, 'Unknown field', 'unknown field')
+const TOO_LARGE = refusal(413, 'Payload Too Large', 'size')
+const FAILED = [500, '{"error":"Failed to kill process"}', null] as const
+const invalid = (field: string) => refusal(400, `Invalid ${field}`, field)
+
+type Answer = readonly [status: number, body: string, reason: string | null]
+
+/** Sends a body, and expects this answer and no unexpected error. A refused request must reach no signaller. */
+const expectAnswer = async (
+  body: BodyInit | null,
+  answer: Answer,
+  headers: Record<string, string | undefined> = {},
+) => {
+  const onError = vi.fn()
+  const signaller = conditionalSignaller()
+  expect(await told(postRaw(createApp({ signaller, onError }), body, headers))).toEqual(answer)
+  expect(onError).not.toHaveBeenCalled()
+  const seen = [...signaller.pids, ...signaller.calls.map(({ pid }) => pid)]
+  expect(seen).toEqual(answer === OK ? [1234] : [])
+}
+
+describe('a PID', () => {
+  test.each([
+    ...['1234', '1234.0', '12.34e2', '12340E-1', '"1234"', '"001234"', '" 1234 "', '"\\t\\r\\n\\u000b\\f1234\\n"'],
+    ...['"\\u00a0\\u2028\\u3000\\ufeff1234"', `"${'0'.repeat(400)}1234"`, '1,"pid":1234', '1234,"dryRun":false'],
+  ])('may be %.60s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
+
+  const numbers = ['0', '-0', '-1', '-1234', '1.5', '1234.0000001', '5e-324', '1e400', '-1e400', '1e16']
+  const unsafe = ['9007199254740992', '9007199254740993', '"9007199254740992"', '"9007199254740993"']
+  const halfParsed = ['12abc', 'abc', '1e3', '0x10', '0b11', '1.9', '12.', '12.0', '+5', '-5', '0', '00', '-0']
+  const odd = ['', ' ', '1 2', '1,2', '1_000', '12n', 'NaN', 'Infinity', 'null', 'true', '\0', '12\0', '1\n2']
+  const otherDigits = ['١٢', '１２', '²', '五', 'Ⅷ', '\u200b12', '12\u200b', '\u180e12', '9'.repeat(400)]
+  const strings = [...halfParsed, ...odd, ...otherDigits].map((text) => JSON.stringify(text))
+  const types = ['null', 'true', 'false', '[]', '[5]', '["5"]', '{}', '{"pid":5}', '{"valueOf":5}']
+  test.each([...numbers, ...unsafe, ...strings, ...types])('cannot be %.40s', async (pid) => {
+    await expectAnswer(`{"pid":${pid}}`, INVALID_PID)
+    await expectAnswer(`{"pid":1234,"pid":${pid},"waitMs":0}`, INVALID_PID)
+  })
+
+  test.each(['2147483648', '4294967295', '4294967297', '1e15', '9007199254740991'])(
+    'of %s belongs to no process, and no signaller sees it',
+    async (pid) => {
+      const gone = refusal(404, 'Process not found', 'gone')
+      await expectAnswer(`{"pid":${pid}}`, gone)
+      await expectAnswer(`{"pid":"${Number(pid)}","waitMs":0,"instance":"x"}`, gone)
+    },
+  )
+})
+
+const latin1 = (text: string) => Uint8Array.from(text, (char) => char.charCodeAt(0))
+const utf16 = (text: string) => new Uint8Array(Uint16Array.from(text, (char) => char.charCodeAt(0)).buffer)
+
+describe('a body', () => {
+  test.each([
+    ...['{}', '{"PID":1234}', '{"pid ":1234}', '{"__proto__":{"pid":1234}}', '{"a":{"pid":1234}}'],
+    ...['1234', '"1234"', 'null', 'true', '""', '[]', '[1234]', '["pid",1234]', '[{"pid":1234}]'],
+  ])('that is %s has no PID', (body) => expectAnswer(body, INVALID_PID))
+
+  test.each([
+    ...[
+      '',
+      ' ',
+      '{',
+      '{"pid":',
+      '{"pid":1234',
+      '{"pid":1234}}',
+      '{"pid":1234}{"pid":1}',
+      'undefined',
+      '[['.repeat(2000),
+    ],
+    ...['pid=1234', '{pid:1234}', "{'pid':1234}", '{"pid":1234,}', '{"pid":1234}//', '{"pid":01234}', '{"pid":+1}'],
+    ...['{"pid":.5}', '{"pid":NaN}', '{"pid":0x10}', '{"pid":1_000}', '{"pid":"12', '{"pid":"\n12"}', '\0'],
+    ...['\u00a0{"pid":1234}', '{"pid":1234}\0', ')]}\'\n{"pid":1234}', '<pid>1234</pid>'],
+  ])('that is %.30j is not JSON', (body) => expectAnswer(body, NOT_JSON))
+
+  test.each([
+    ['a byte order mark', '\ufeff{"pid":1234}', OK],
+    ['white space', '\n {"pid" :\t1234 }\r\n', OK],
+    ['an escaped name', '{"\\u0070id":1234}', OK],
+    ['a wrong byte in the PID', latin1('{"pid":"12\xff"}'), INVALID_PID],
+    ['a wrong byte around the PID', latin1('{"pid":\xa01234}'), NOT_JSON],
+    ['a wrong byte in another field', latin1('{"pid":1234,"x":"\xff"}'), UNKNOWN_FIELD],
+    ['an overlong quote', latin1('{\xc0\xa2pid":1234}'), NOT_JSON],
+    ['UTF-16', utf16('\ufeff{"pid":1234}'), NOT_JSON],
+    ['nothing', null, NOT_JSON],
+  ] as const)('with %s', (_what, body, answer) => expectAnswer(body, answer))
+
+  const json = ['application/json', 'application/json ; x=y', 'Application/JSON', 'application/merge-patch+json']
+  const others = [
+    ...[
+      'text/plain;charset=UTF-8',
+      'application/x-www-form-urlencoded',
+      'multipart/form-data',
+      'text/json',
+      'json',
+      ' ',
+    ],
+    ...['application/jsonp', 'application/json5', 'application/json-seq', 'xapplication/json', ';', undefined],
+    ...['text/plain, application/json', 'application/json, text/plain', 'text/plain;application/json'],
+  ]
+  test.each([...json.map((type) => [type, OK] as const), ...others.map((type) => [type, NOT_SENT_AS_JSON] as const)])(
+    'sent as %j',
+    (type, answer) => expectAnswer(latin1('{"pid":1234}'), answer, { 'content-type': type }),
+  )
+})
+
+describe('the other fields', () => {
+  const long = 'x'.repeat(201)
+  test.each([
+    [
+      'instance',
+      ['"0a1b2c3d4e5f6071-1234-567890"', JSON.stringify('x'.repeat(64))],
+      ['""', '" a"', '"a\\n"', '"é"', '1'],
+    ],
+    ['waitMs', ['0', '-0', '250', '6e4'], ['-1', '0.5', '60001', '1e400', '"0"', '"250"', 'true', '[0]']],
+    ['dryRun', ['true', 'false'], ['0', '1', '"true"', '""', '[]']],
+    ['command', ['"node"', '""', '"\\u0000"'], ['0', 'true', '["node"]']],
+    ['comment', ['""', `"${'😀'.repeat(200)}"`], [`"${long}"`, `"${'😀'.repeat(201)}"`, '0', '["x"]']],
+  ])('%s is validated', async (name, right, wrong) => {
+    for (const value of right) await expectAnswer(`{"pid":1234,"${name}":${value}}`, OK)
+    for (const value of [...wrong, 'null', '{}']) await expectAnswer(`{"pid":1234,"${name}":${value}}`, invalid(name))
+  })
+
+  test.each([
+    ...['"startedBefore":"2000-01-01T00:00:00Z"', '"Instance":"x"', '"instance ":"x"', '"waitms":0', '"dry_run":true'],
+    ...['"comm":"node"', '"signal":"SIGKILL"', '"PID":1', '"":null', '"__proto__":{"pid":1}', '"constructor":1'],
+  ])('%s is unknown, and no signal is sent', async (field) => {
+    await expectAnswer(`{"pid":1234,${field}}`, UNKNOWN_FIELD)
+    await expectAnswer(`{${field},"pid":2147483648}`, UNKNOWN_FIELD)
+  })
+
+  const WRONG = [
+    ['"pid":"x"', INVALID_PID],
+    ['"instance":""', invalid('instance')],
+    ['"waitMs":-1', invalid('waitMs')],
+    ['"dryRun":0', invalid('dryRun')],
+    ['"command":0', invalid('command')],
+    ['"comment":0', invalid('comment')],
+    ['"x":1', UNKNOWN_FIELD],
+  ] as const
+  test.each(WRONG)('of several wrong ones the first in the order of the README is named: %s', async (first, answer) => {
+    for (const [other] of WRONG.slice(WRONG.findIndex(([field]) => field === first) + 1)) {
+      const pid = answer === INVALID_PID ? [] : ['"pid":1234']
+      await expectAnswer(`{${[...pid, first, other].join()}}`, answer)
+      await expectAnswer(`{${[other, first, ...pid].join()}}`, answer)
+    }
+  })
+})
+
+/** A valid body of this many bytes, a third of them in white space of three bytes. */
+const bodyOf = (bytes: number) => {
+  const wide = `{"pid":"1234${'\u3000'.repeat(Math.floor((bytes - 14) / 9))}`
+  return new TextEncoder().encode(`${wide}${' '.repeat(bytes - 2 - Buffer.byteLength(wide))}"}`)
+}
+const slices = (body: Uint8Array<ArrayBuffer>, size: number) =>
+  Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.slice(i * size, (i + 1) * size))
+const CHUNKED = { 'transfer-encoding': 'chunked' }
+
+const ways: [string, (body: Uint8Array<ArrayBuffer>) => [BodyInit, Record<string, string>]][] = [
+  ['with a declared length', (body) => [body, { 'content-length': String(body.length) }]],
+  ['without a declared length', (body) => [body, {}]],
+  ['in chunks of 7 bytes', (body) => [streamOf(slices(body, 7)).stream, CHUNKED]],
+  ['in chunks, and a length besides', (body) => [body, { ...CHUNKED, 'content-length': '12' }]],
+]
+
+describe.each(ways)('a body %s', (_name, send) => {
+  test.each([
+    [20, OK],
+    [4096, OK],
+    [4097, TOO_LARGE],
+    [100_000, TOO_LARGE],
+  ] as const)('of %i bytes', (bytes, answer) => {
+    const [body, headers] = send(bodyOf(bytes))
+    return expectAnswer(body, answer, headers)
+  })
+
+  test('that is too large is refused before its type and syntax are looked at', async () => {
+    const [body, headers] = send(new Uint8Array(4097))
+    await expectAnswer(body, TOO_LARGE, { ...headers, 'content-type': 'text/plain' })
+  })
+})
+
+test('of a stream without end no more is taken than the limit', async () => {
+  const endless = function* () {
+    while (true) yield new Uint8Array(1024).fill(32)
+  }
+  const { stream, taken } = streamOf({ [Symbol.iterator]: endless })
+  await expectAnswer(stream, TOO_LARGE)
+  expect(taken()).toBe(5)
+})
+
+// No HTTP parser lets them through.
+test.each(['abc', '4096abc', '0x10000', '12, 13', '1e99', 'Infinity'])('the length %j is too large', (length) =>
+  expectAnswer('{"pid":1234}', TOO_LARGE, { 'content-length': length }),
+)
+
+// Opening it takes the Node adapter off its fast path, at a quarter of the throughput.
+test('the stream of a body with a declared length is not opened', async () => {
+  const init = { method: 'POST', headers: { 'content-type': 'application/json', 'content-length': '12' } }
+  const request = new Request(`http://localhost${KILL}`, { ...init, body: '{"pid":1234}' })
+  Object.defineProperty(request, 'body', { get: () => expect.unreachable() })
+  expect(await told(createApp({ signaller: conditionalSignaller() }).fetch(request))).toEqual(OK)
+})
+
+test.each([{ 'content-length': '12' }, {}])('a body that ends early is no error of ours: %j', async (headers) => {
+  const failing = () => Promise.reject(new Error('gone'))
+  await expectAnswer(new ReadableStream({ pull: failing }), NOT_JSON, headers)
+})
+
+/** A service whose middleware runs before psys-kill, in this process and on Node's server. */
+const serviceWith = (reads: (c: Context) => unknown) => {
+  const causes: string[] = []
+  const signaller = conditionalSignaller()
+  const onError = (cause: unknown) => causes.push(String(cause))
+  const service = new Hono()
+    .use(async (c, next) => {
+      await reads(c)
+      await next()
+    })
+    .route('/', createApp({ signaller, onError }))
+  return { service, causes, signaller }
+}
+
+describe.each([
+  ['with a declared length', { 'content-length': '12' }],
+  ['in chunks', CHUNKED],
+])('a body %s that the host has read before', (_name, headers) => {
+  const body = (text: string) => ('transfer-encoding' in headers ? streamOf([latin1(text)]).stream : text)
+  const ask = async (reads: (c: Context) => unknown, text: string) => {
+    const { service, causes } = serviceWith(reads)
+    const inside = await told(postRaw(service, body(text), headers))
+    using server = await startPeer(getRequestListener(service.fetch), { reads: false })
+    // fetch itself declares the length, or sends chunks.
+    const type = { 'content-type': 'application/json' }
+    const init = { method: 'POST', headers: type, body: body(text), ...STREAMING }
+    expect(await told(fetch(server.url + KILL, init))).toEqual(inside)
+    return { answer: inside, causes }
+  }
+  const MOUNT_FIRST = 'Error: The body was read before: mount psys-kill before body parsers'
+
+  test.each([
+    ['json', (c: Context) => c.req.json().catch(() => {})],
+    ['text', (c: Context) => c.req.text()],
+    ['arrayBuffer', (c: Context) => c.req.arrayBuffer()],
+    ['raw.clone', (c: Context) => c.req.raw.clone().text()],
+  ])('by %s is there for psys-kill too', async (_how, reads) => {
+    expect(await ask(reads, '{"pid":1234}')).toEqual({ answer: OK, causes: [] })
+    expect(await ask(reads, '{"pid":1234 ')).toEqual({ answer: NOT_JSON, causes: [] })
+  })
+
+  test.each(['{"pid":1234}', '{"pid":1234 '])('by raw.text is a 500 that says what to do: %s', async (text) => {
+    const causes = [MOUNT_FIRST, MOUNT_FIRST]
+    expect(await ask((c) => c.req.raw.text(), text)).toEqual({ answer: FAILED, causes })
+  })
+
+  test.each(['{"pid":1234}', '{"pid":1234 '])('by a body parser in front is a 500 too: %s', async (text) => {
+    const { service, causes, signaller } = serviceWith(() => {})
+    // This server reads the body before it calls the listener.
+    using server = await startPeer(getRequestListener(service.fetch))
+    const type = { 'content-type': 'application/json' }
+    const init = { method: 'POST', headers: type, body: body(text), ...STREAMING }
+    expect(await told(fetch(server.url + KILL, init))).toEqual(FAILED)
+    expect(causes).toEqual([MOUNT_FIRST])
+    expect(signaller.pids).toEqual([])
+  })
+})

@@ -1,0 +1,158 @@
+import { execFileSync } from 'node:child_process'
+import { chmodSync, symlinkSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { readSettingFile } from '../../src/standalone/secrets.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { pretendPlatform } from '../support/platform.ts'
+import { messageOf, read, TOKEN } from '../support/settings.ts'
+
+const ALICE = 'the-token-of-alice'
+const BOB = 'the-token-of-bob..'
+
+const folder = emptyFolder()
+afterAll(() => folder[Symbol.dispose]())
+const file = folder.file('tokens')
+const args = ['--token-file', file]
+const write = (content: string | Buffer) => {
+  writeFileSync(file, content)
+  chmodSync(file, 0o600)
+}
+const MALFORMED = 'must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end.'
+
+describe('PSYS_KILL_TOKEN', () => {
+  test.each(['a'.repeat(16), 'AZaz09-._~+/AZaz09', 'dG9rZW4gaW4gYmFzZTY0==', TOKEN])('may be %s', (token) => {
+    expect(read([], { PSYS_KILL_TOKEN: token }).tokens).toEqual({ '': token })
+    expect(read([], { PSYS_KILL_TOKEN: `alice:${token}` }).tokens).toEqual({ alice: token })
+  })
+
+  test.each([
+    ...['', ' ', 'short', 'a'.repeat(15), 'with a space in it', 'mid=dle-of-the-token', '='.repeat(16)],
+    ...['ünicode-in-the-token', ` ${TOKEN}`, `${TOKEN}\n`, `${TOKEN}"`, `${TOKEN}\0`, `# ${TOKEN}`],
+    ...[`alice:${TOKEN}\nbob:${TOKEN}x`, `al ice:${TOKEN}`, `alice:${TOKEN}\n`],
+  ])('may not be %j, and is not repeated', (token) => {
+    const message = messageOf([], { PSYS_KILL_TOKEN: token })
+    expect(message).toContain(`The token in PSYS_KILL_TOKEN ${MALFORMED}`)
+    if (token.length > 3) expect(message).not.toContain(token)
+  })
+
+  test('is not combined with a file', () => {
+    write(TOKEN)
+    for (const token of [TOKEN, ''])
+      expect(messageOf(args, { PSYS_KILL_TOKEN: token })).toMatch(/^Both .+ keep one of them\.$/)
+  })
+})
+
+describe('a token file', () => {
+  test.each<[what: string, content: string, tokens: object]>([
+    ['white space around the token', `\n ${TOKEN} \r\n`, { '': TOKEN }],
+    ['names', `alice:${ALICE}\nbob:${BOB}\n`, { alice: ALICE, bob: BOB }],
+    ['a token without a name', `alice:${ALICE}\n${TOKEN}`, { alice: ALICE, '': TOKEN }],
+    ['comments and empty lines', `# who\n\n  # more\nalice:${ALICE}\n \t\n#bob:${BOB}\n`, { alice: ALICE }],
+    ['the line ends of Windows', `alice:${ALICE}\r\n\r\nbob:${BOB}\r\n`, { alice: ALICE, bob: BOB }],
+    ['a byte order mark', `\ufeff# who\nalice:${ALICE}\n`, { alice: ALICE }],
+    ['names that objects have', `constructor:${ALICE}\n__proto__:${BOB}`, { constructor: ALICE, ['__proto__']: BOB }],
+    ['the longest name', `${'a'.repeat(64)}:${ALICE}`, { ['a'.repeat(64)]: ALICE }],
+    ['names in another case', `a:${ALICE}\nA:${BOB}`, { a: ALICE, A: BOB }],
+  ])('may have %s', (_what, content, tokens) => {
+    write(content)
+    for (const settings of [read(args), read([], { PSYS_KILL_TOKEN_FILE: file })])
+      expect(Object.entries(settings.tokens ?? {}).sort()).toEqual(Object.entries(tokens).sort())
+  })
+
+  test.each(['', '\n', ' \r\n', '\ufeff', '# only a comment', `#${TOKEN}\n`])(
+    'without a token is an error: %j',
+    (text) => {
+      write(text)
+      expect(messageOf(args)).toBe(`The token file ${file} has no token in it.`)
+    },
+  )
+
+  test.each([
+    ...[`alice: ${BOB}`, `alice :${BOB}`, `:${BOB}`, 'bob:', 'bob:short', `a:b:${BOB}`, `${'a'.repeat(65)}:${BOB}`],
+    ...[`bób:${BOB}`, `b/b:${BOB}`, `bob=${BOB}:`, `bob:${BOB}:`, `bob:${BOB},carol:${TOKEN}`, 'b'.repeat(15)],
+    ...[`${TOKEN}\0`, `${TOKEN} # a comment`, 'correct-horse battery-staple'],
+  ])('with a malformed line is an error with its number, which repeats nothing of it: %j', (line) => {
+    write(`# tokens\nalice:${ALICE}\n${line}\n`)
+    const message = messageOf(args)
+    expect(message).toContain(`The token in line 3 of the token file ${MALFORMED}`)
+    for (const secret of [ALICE, BOB, 'short', 'bbb', 'battery']) expect(message).not.toContain(secret)
+  })
+
+  test.each([
+    ['a name', `alice:${ALICE}\nalice:${BOB}`],
+    ['a token', `alice:${ALICE}\nbob:${ALICE}`],
+    ['a token, once without a name', `alice:${ALICE}\n${ALICE}`],
+    ['a line', `${ALICE}\n${ALICE}`],
+    ['no name', `${ALICE}\n${BOB}`],
+  ])('with %s twice is an error', (_what, content) => {
+    write(content)
+    const message = messageOf(args)
+    expect(message).toMatch(/^The token in line 2 of .+, or its name, occurs twice/)
+    expect(message).not.toContain(ALICE)
+  })
+
+  test('in UTF-16 is an error', () => {
+    write(Buffer.from(`\ufeff${TOKEN}`, 'utf16le'))
+    expect(messageOf(args)).toContain('The token in line 1 of the token file must')
+  })
+
+  test('may be a link, as in Kubernetes', () => {
+    write(TOKEN)
+    symlinkSync(file, folder.file('link'))
+    expect(read(['--token-file', folder.file('link')]).tokens).toEqual({ '': TOKEN })
+  })
+
+  test('that cannot be read is an error, and nobody waits for a pipe', () => {
+    execFileSync('mkfifo', ['-m', '600', folder.file('pipe')])
+    const reasonOf = (path: string) => messageOf(['--token-file', path]).replace(path, 'PATH')
+    expect(reasonOf(folder.file('none'))).toBe('Cannot read the token file PATH: ENOENT.')
+    for (const path of [folder.path, folder.file('pipe')])
+      expect(reasonOf(path)).toBe('Cannot read the token file PATH: it is not a regular file.')
+  })
+
+  test.each([...[TOKEN, `/${TOKEN}`, `~${TOKEN}`, `${TOKEN}/x`, 'token']])(
+    'whose path may be a token is not named: %s',
+    (path) => {
+      expect(messageOf(['--token-file', path])).toMatch(
+        /^Cannot read the token file \(its path is not shown\): ENO\w+\.$/,
+      )
+    },
+  )
+
+  test.each(['./token', '../token', '/run/no-such/token', 'C:\\no-such\\token'])('is named otherwise: %s', (path) => {
+    expect(messageOf(['--token-file', path])).toBe(`Cannot read the token file ${path}: ENOENT.`)
+  })
+})
+
+describe('a file that other users may', () => {
+  let warnings: string[] = []
+  const warn = (text: string) => void warnings.push(text)
+  const ends = { read: 'run chmod o-r on it.', change: 'run chmod o-w on it.' } as const
+  beforeEach(() => {
+    warnings = []
+    write(TOKEN)
+  })
+
+  test.each<[mode: number, may: (keyof typeof ends)[]]>([
+    ...[0o600, 0o640, 0o400, 0o660].map((mode): [number, []] => [mode, []]),
+    ...[0o604, 0o644, 0o444].map((mode): [number, ['read']] => [mode, ['read']]),
+    [0o602, ['change']],
+    [0o666, ['change', 'read']],
+  ])('open with mode %o is a warning for %j', (mode, may) => {
+    chmodSync(file, mode)
+    expect(read(args, {}, warn).tokens).toEqual({ '': TOKEN })
+    expect(warnings).toEqual(may.map((verb) => `Every local user may ${verb} the token file ${file}; ${ends[verb]}`))
+    {
+      warnings = []
+      using _windows = pretendPlatform('win32')
+      expect(read(args, {}, warn).tokens).toEqual({ '': TOKEN })
+      expect(warnings).toEqual([])
+    }
+  })
+
+  test('read is no warning if it is no secret; change is', () => {
+    chmodSync(file, 0o646)
+    expect(readSettingFile(file, 'certificate', warn).toString()).toBe(TOKEN)
+    expect(warnings).toEqual([`Every local user may change the certificate file ${file}; ${ends.change}`])
+  })
+})

@@ -1,0 +1,146 @@
+import { once } from 'node:events'
+import { createServer, type ServerResponse } from 'node:http'
+import { connect } from 'node:net'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { GRACE_MS, serveConnections } from '../../src/standalone/connections.ts'
+import { startDeaf, startSleeper } from '../support/processes.ts'
+import { killRequest, openRaw, refusesConnections } from '../support/raw.ts'
+import { health, startServer } from '../support/server.ts'
+
+const KEEP = { connection: 'keep-alive' }
+const halves = (pid: number) => {
+  const request = killRequest(JSON.stringify({ pid }), KEEP)
+  return [request.subarray(0, -3), request.subarray(-3)] as const
+}
+
+describe.concurrent('a stop of the built file', () => {
+  test.each([
+    ['SIGTERM', ['SIGINT', 'SIGTERM', 'SIGHUP']],
+    ['SIGINT', ['SIGTERM']],
+    ['SIGHUP', ['SIGHUP']],
+  ] as const)('by %s lets a request arrive, answers it, and exits 0; %j changes nothing', async (signal, more) => {
+    await using server = await startServer()
+    using target = startSleeper()
+    using connection = await openRaw(server.url)
+    const [first, rest] = halves(target.pid)
+    connection.socket.write(first)
+    expect(await health(server.url)).toBe(200)
+    const exited = once(server.child, 'close')
+    server.child.kill(signal)
+    await server.says(new RegExp(`"message":"stopping on ${signal}"`))
+    await refusesConnections(server.url)
+    for (const another of more) server.child.kill(another)
+    connection.socket.write(rest)
+    expect(await connection.closed).toMatch(
+      /^HTTP\/1\.1 200 OK\r\n(.*\r\n)*Connection: close\r\n(.*\r\n)*\{"ok":true\}$/,
+    )
+    expect(await exited).toEqual([0, null])
+    expect(await target.ended).toBe('SIGTERM')
+    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ outcome: 'sent' })
+    expect(server.stdout().match(/stopping/g)).toHaveLength(1)
+  })
+
+  test('answers waits at once, with exited: false', async () => {
+    await using server = await startServer()
+    using deaf = await startDeaf()
+    const answers = [1, 2, 3].map(() => server.kill({ pid: deaf.pid, waitMs: 60_000 }))
+    await server.record(() => server.records.filter(({ outcome }) => outcome === 'sent').length === 3)
+    expect(await server.stop()).toBe(0)
+    for (const answer of answers)
+      expect(await answer).toMatchObject({ status: 200, text: '{"ok":true,"exited":false}' })
+    await server.record(() => server.records.filter(({ outcome }) => outcome === 'running').length === 3)
+  })
+
+  test('by SIGKILL leaves the record of a signal behind, although its request waited', async () => {
+    await using server = await startServer()
+    using deaf = await startDeaf()
+    const answer = server.kill({ pid: deaf.pid, waitMs: 60_000 }).catch(() => 'no answer')
+    await server.record(({ pid }) => pid === deaf.pid)
+    server.child.kill('SIGKILL')
+    await once(server.child, 'close')
+    expect(await answer).toBe('no answer')
+    expect(server.records).toMatchObject([{ pid: deaf.pid, outcome: 'sent', status: 200 }])
+  })
+
+  test('exits 0 although a client never sends the rest of its request', async () => {
+    await using server = await startServer()
+    using target = startSleeper()
+    const [first] = halves(target.pid)
+    using inBody = await openRaw(server.url)
+    inBody.socket.write(first)
+    using inHead = await openRaw(server.url)
+    inHead.socket.write(first.subarray(0, 20))
+    expect(await health(server.url)).toBe(200)
+    expect(await server.stop()).toBe(0)
+    expect(target.isAlive()).toBe(true)
+  })
+})
+
+describe('a stop of the connections', () => {
+  afterEach(() => vi.useRealTimers())
+
+  const start = async () => {
+    const { server, answerWith, stop } = serveConnections(createServer)
+    answerWith(() => {})
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`
+    const open = async () => {
+      const connection = await openRaw(url)
+      const ask = async (): Promise<ServerResponse> => {
+        const received = once(server, 'request')
+        connection.socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        return (await received)[1]
+      }
+      return { ...connection, ask }
+    }
+    // From here on, the time of the server passes only in the tests.
+    vi.useFakeTimers({ toFake: ['setTimeout'] })
+    return { stop, open }
+  }
+
+  test('answers a request on an idle connection for half a second more, then closes it', async () => {
+    const { stop, open } = await start()
+    using busy = await open()
+    using idle = await open()
+    for (const { ask } of [busy, idle]) (await ask()).end('before')
+    for (const { until } of [busy, idle]) await until(/before/)
+    const stopped = stop()
+    vi.advanceTimersByTime(400)
+    const after = await busy.ask()
+    after.end('after')
+    expect(await busy.closed).toMatch(/Connection: close\r\n[\s\S]*after/)
+    expect(idle.socket.closed).toBe(false)
+    vi.advanceTimersByTime(100)
+    await idle.closed
+    await stopped
+  })
+
+  test('waits for an answer that is due, at most 4 seconds', async () => {
+    const { stop, open } = await start()
+    using answered = await open()
+    using forgotten = await open()
+    const due = await answered.ask()
+    await forgotten.ask()
+    const stopped = stop()
+    vi.advanceTimersByTime(GRACE_MS - 1)
+    due.end('late')
+    expect(await answered.closed).toMatch(/Connection: close\r\n[\s\S]*late/)
+    expect(forgotten.socket.closed).toBe(false)
+    vi.advanceTimersByTime(1)
+    expect(await forgotten.closed).toBe('')
+    await stopped
+  })
+
+  test('accepts no more connections', async () => {
+    const { stop, open } = await start()
+    using last = await open()
+    const { remotePort = 0 } = last.socket
+    const stopped = stop()
+    const [error] = await once(connect(remotePort, '127.0.0.1'), 'error').catch((cause) => [cause])
+    expect(error).toMatchObject({ code: 'ECONNREFUSED' })
+    vi.advanceTimersByTime(GRACE_MS)
+    await stopped
+  })
+})
