@@ -67,7 +67,12 @@ const readAnswer = async ({ body }: PeerResponse) => {
 /** The process that the answer to a dry run describes; undefined for any other text. */
 const processIn = (text: string) => {
   const before = JSON.stringify(answers['would send'].body).slice(0, -1)
-  return text.startsWith(before) ? z.safeParse(processSeen, JSON.parse(text).process).data : undefined
+  try {
+    return text.startsWith(before) ? z.safeParse(processSeen, JSON.parse(text).process).data : undefined
+  } catch {
+    // The SyntaxError would repeat the text.
+    return undefined
+  }
 }
 
 /** The URL of the peer's endpoint. Nothing of a wrong URL is repeated: it may contain a password. */

@@ -19,6 +19,8 @@ export interface TlsFiles {
 const HANDSHAKE_MS = 5000
 /** How many connections may be open; newcomers are refused. A half handshake takes up to 80 kB. */
 const MAX_CONNECTIONS = 500
+/** How many if clients send certificates: a large one takes up to 400 kB. */
+const MAX_WITH_CERTIFICATES = 300
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
@@ -104,7 +106,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
       requestCert: clientCa !== undefined,
       rejectUnauthorized: false,
     })
-    server.maxConnections = MAX_CONNECTIONS
+    server.maxConnections = clientCa === undefined ? MAX_CONNECTIONS : MAX_WITH_CERTIFICATES
     return server
   }
 

@@ -15,7 +15,6 @@ import { conditionalSignaller, recordingSignaller } from '../support/recording-s
 const OK = [200, '{"ok":true}', null] as const
 const EXITED = [200, '{"ok":true,"exited":true}', null] as const
 const INVALID_PID = refusal(400, 'Invalid pid', 'pid')
-const NOT_FOUND = refusal(404, 'Process not found', 'gone')
 const BAD_METHOD = refusal(405, 'Method Not Allowed', 'method')
 const FAILED = [500, '{"error":"Failed to kill process"}', null] as const
 const BUSY = refusal(503, 'Too many waits', 'too many waits')
@@ -51,41 +50,6 @@ const attemptsOf = async (signaller: Signaller, ...bodies: string[]) => {
 }
 
 test('the path is the one of psys', () => expect(KILL_PATH).toBe('/api/connections/kill'))
-
-describe('each outcome has one answer', () => {
-  test.each<[Outcome['code'], readonly [number, string, string | null]]>([
-    ['sent', OK],
-    ['exited', EXITED],
-    ['running', [200, '{"ok":true,"exited":false}', null]],
-    ['would send', [200, '{"ok":true,"dryRun":true}', null]],
-    ['EPERM', refusal(403, 'Permission denied', 'not permitted')],
-    ['ESRCH', NOT_FOUND],
-    ['no instance', unable('instance')],
-    ['no waitMs', unable('waitMs')],
-    ['no dryRun', unable('dryRun')],
-    ['no command', unable('command')],
-    ['too many waits', BUSY],
-  ])('%s', async (code, answer) => {
-    const command = 'the name of the process stays inside'
-    const now = createApp({ signaller: recordingSignaller(() => ({ code, command })) })
-    expect(await told(post(now, { pid: 1234 }))).toEqual(answer)
-    const later = createApp({ signaller: conditionalSignaller(async () => ({ code, command })) })
-    const response = await post(later, { pid: 1234, waitMs: 0 })
-    expect(response.headers.get('retry-after')).toBe(code === 'too many waits' ? '1' : null)
-    expect(await told(response)).toEqual(answer)
-  })
-})
-
-// A Request refuses some of them, but a server may well receive them.
-test.each(['GET', 'HEAD', 'OPTIONS', 'FOO-BAR', 'TRACE', 'post', '__proto__'])(
-  '%s is 405, names POST',
-  async (method) => {
-    const request = Object.defineProperty(new Request(`http://localhost${KILL}`), 'method', { value: method })
-    const response = await createApp({ signaller: recordingSignaller() }).fetch(request)
-    expect(response.headers.get('allow')).toBe('POST')
-    expect(await told(response)).toEqual(method === 'HEAD' ? BAD_METHOD.with(1, '') : BAD_METHOD)
-  },
-)
 
 test('a query makes no difference', async () => {
   const signaller = recordingSignaller()

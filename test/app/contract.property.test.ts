@@ -39,6 +39,8 @@ test('each request to each signaller gets the answer of the contract', () => {
     expect([response.status, response.headers.get('psys-kill-reason')]).toEqual([status, reason])
     expect(text).toBe(asked.method === 'HEAD' ? '' : body)
     expect(response.headers.get('content-type')).toBe('application/json')
+    expect(response.headers.get('allow')).toBe(status === 405 ? 'POST' : null)
+    expect(response.headers.get('retry-after')).toBe(status === 503 ? '1' : null)
     expect(calls).toEqual(call ? [call] : [])
     expect(causes).toHaveLength(status === 500 ? 1 : 0)
   })

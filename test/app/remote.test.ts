@@ -5,10 +5,10 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { createApp } from '../../src/app/app.ts'
 import { answers, serverAnswers } from '../../src/app/contract.ts'
 import { type PeerRequest, type RemoteSignallerOptions, remoteSignaller } from '../../src/app/remote.ts'
-import type { Delivery } from '../../src/app/signaller.ts'
+import { CONDITIONS, type Delivery } from '../../src/app/signaller.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startPeer } from '../support/peer.ts'
-import { post, refusal, told } from '../support/post.ts'
+import { post, refusal, streamOf, told } from '../support/post.ts'
 import { startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
@@ -25,35 +25,26 @@ afterEach(() => {
   vi.resetModules()
 })
 
-/** A `fetch` to a peer that always answers the same. */
-const answering = (status: number, text: string, reason?: string) =>
-  vi.fn(async (_url: string, _init: PeerRequest) => {
-    return new Response(text, { status, headers: reason === undefined ? {} : { 'Psys-Kill-Reason': reason } })
-  })
-
 /** An app in front of a peer, and what its log would get. */
 const gateway = (options: Partial<RemoteSignallerOptions>) => {
   const causes: unknown[] = []
   const signaller = remoteSignaller({ url: 'http://peer', ...options })
   const app = createApp({ signaller, onError: (cause) => causes.push(cause) })
-  return { causes, kill: (body: object) => told(post(app, body)) }
+  return { causes, kill: (body: object) => told(post(app, { pid: PID, ...body })) }
 }
 
-/** What a gateway answers if its peer answers this. If it is a 500, its log must tell the status and nothing else. */
-const through = async (fetch: ReturnType<typeof answering>, fields: object = {}) => {
-  const { causes, kill } = gateway({ fetch, token: TOKEN })
-  const answer = await kill({ pid: PID, ...fields })
-  const { status } = await fetch('', {
-    method: 'POST',
-    headers: {},
-    body: '',
-    redirect: 'manual',
-    signal: AbortSignal.abort(),
+/** A `fetch` to a peer that always answers the same. */
+const answering = (status: number, text: string, reason = 'none') =>
+  vi.fn(async (_url: string, _init: PeerRequest) => {
+    return new Response(text, { status, headers: { 'Psys-Kill-Reason': reason } })
   })
-  const error = `Error: http://peer/api/connections/kill answered ${status}`
-  expect(causes.map((cause) => [String(cause), JSON.stringify(cause)])).toEqual(
-    answer[0] === 500 ? [[error, '{}']] : [],
-  )
+
+/** What a gateway answers if its peer answers this. The log of a 500 must tell the status, and no text of the peer. */
+const through = async (status: number, text: string, fields: object = {}, reason?: string) => {
+  const { causes, kill } = gateway({ fetch: answering(status, text, reason), token: TOKEN })
+  const answer = await kill(fields)
+  const error = new Error(`http://peer/api/connections/kill answered ${status}`)
+  expect(causes).toEqual(answer[0] === 500 ? [error] : [])
   return answer
 }
 
@@ -121,28 +112,20 @@ describe('the answer to a dry run', () => {
     ...[`{"ok":true,"dryRun":true,"process":<${TOKEN}>`, `{"ok":true,"dryRun":true ${TOKEN}`, '<html>Welcome!</html>'],
   ])('%s is a 500', async (text) => {
     const status = text.includes('Unknown') ? 400 : 200
-    expect(await through(answering(status, text), { dryRun: true })).toEqual(FAILED)
+    expect(await through(status, text, { dryRun: true })).toEqual(FAILED)
   })
 
   test('is no answer to a kill, nor with another status', async () => {
     for (const text of [dry(), dry(SEEN)]) {
       for (const fields of [{}, { waitMs: 5 }, { dryRun: false }])
-        expect(await through(answering(200, text), fields)).toEqual(FAILED)
-      for (const status of [201, 404]) expect(await through(answering(status, text), { dryRun: true })).toEqual(FAILED)
+        expect(await through(200, text, fields)).toEqual(FAILED)
+      for (const status of [201, 404]) expect(await through(status, text, { dryRun: true })).toEqual(FAILED)
     }
   })
 })
 
 describe('the answer of a peer', () => {
-  const UNSIGNALLED = [
-    'EPERM',
-    'ESRCH',
-    'too many waits',
-    'no instance',
-    'no waitMs',
-    'no dryRun',
-    'no command',
-  ] as const
+  const UNSIGNALLED = ['EPERM', 'ESRCH', 'too many waits', ...CONDITIONS.map((name) => `no ${name}` as const)] as const
   test.each([
     ...(['sent', ...UNSIGNALLED] as const).map((code) => [code, {}] as const),
     ...(['exited', 'running', ...UNSIGNALLED] as const).map((code) => [code, { waitMs: 5 }] as const),
@@ -150,7 +133,7 @@ describe('the answer of a peer', () => {
   ])('%s comes out unchanged of a kill with %j', async (code, fields) => {
     const { status } = answers[code]
     const usual = 'usualReason' in answers[code] ? answers[code].usualReason : undefined
-    const answer = await through(answering(status, textOf(answers[code])), fields)
+    const answer = await through(status, textOf(answers[code]), fields)
     expect(answer).toEqual([status, textOf(answers[code]), usual ?? null])
   })
 
@@ -166,15 +149,15 @@ describe('the answer of a peer', () => {
     [503, 'too many waits', 'zombie', 'too many waits'],
   ] as const)('%i %s with the reason %j has the reason %s', async (status, code, given, reason) => {
     const text = textOf(answers[code])
-    expect(await through(answering(status, text, given), { waitMs: 5 })).toEqual([status, text, reason])
+    expect(await through(status, text, { waitMs: 5 }, given)).toEqual([status, text, reason])
   })
 
   test('of a 2.0 peer that does not know instance is a 501', async () => {
-    const fetch = answering(400, textOf(answers['unknown field']))
+    const text = textOf(answers['unknown field'])
     const unable = refusal(501, 'instance is not supported here', 'not supported')
-    expect(await through(fetch, { instance: 'a-1-2' })).toEqual(unable)
-    expect(await through(fetch, { instance: 'a-1-2', dryRun: true })).toEqual(unable)
-    expect(await through(fetch, { command: 'x' })).toEqual(FAILED)
+    expect(await through(400, text, { instance: 'a-1-2' })).toEqual(unable)
+    expect(await through(400, text, { instance: 'a-1-2', dryRun: true })).toEqual(unable)
+    expect(await through(400, text, { command: 'x' })).toEqual(FAILED)
   })
 
   const { 'bad pid': badPid, 'bad instance': badInstance, 'bad method': badMethod, 'too large': tooLarge } = answers
@@ -187,34 +170,22 @@ describe('the answer of a peer', () => {
     [404, SENT],
     [200, ''],
   ])('%i %s is no outcome: a 500 whose log tells the status alone', async (status, text) => {
-    expect(await through(answering(status, text, TOKEN))).toEqual(FAILED)
+    expect(await through(status, text, {}, TOKEN)).toEqual(FAILED)
+    // Whoever asks for the exit must be told.
+    expect(await through(200, SENT, { waitMs: 5 })).toEqual(FAILED)
   })
 
-  test('must tell whether the process has exited, if that was asked', async () => {
-    expect(await through(answering(200, SENT), { waitMs: 5 })).toEqual(FAILED)
-  })
-
-  test('is read up to 4 KiB', async () => {
-    const cancel = vi.fn()
-    const pull = vi.fn((controller: ReadableStreamDefaultController) =>
-      controller.enqueue(new Uint8Array(1024).fill(32)),
-    )
-    const body = new ReadableStream({ pull, cancel }, { highWaterMark: 0 })
-    const { kill, causes } = gateway({ fetch: async () => new Response(body) })
-    expect(await kill({ pid: PID })).toEqual(FAILED)
-    expect(String(causes)).toBe('Error: http://peer/api/connections/kill answered 200')
-    expect(pull).toHaveBeenCalledTimes(5)
-    expect(cancel).toHaveBeenCalledOnce()
-    expect(await through(answering(200, SENT.padEnd(4096)))).toEqual(FAILED)
-  })
-
-  test('may come in pieces, or have no body', async () => {
-    const pieces = Array.from(SENT, (char) => new TextEncoder().encode(char))
-    const body = new ReadableStream({
-      pull: (controller) => (pieces.length > 0 ? controller.enqueue(pieces.shift()) : controller.close()),
-    })
-    expect(await gateway({ fetch: async () => new Response(body) }).kill({ pid: PID })).toEqual([200, SENT, null])
-    expect(await gateway({ fetch: async () => new Response(null) }).kill({ pid: PID })).toEqual(FAILED)
+  test('is read up to 4 KiB, in any pieces', async () => {
+    const ask = (body: BodyInit | null) => gateway({ fetch: async () => new Response(body) }).kill({})
+    expect(await ask(streamOf(Array.from(SENT, (char) => new TextEncoder().encode(char))).stream)).toEqual([
+      200,
+      SENT,
+      null,
+    ])
+    const large = streamOf(Array.from({ length: 9 }, () => new Uint8Array(1024).fill(32)))
+    expect(await ask(large.stream)).toEqual(FAILED)
+    expect(large.taken()).toBe(5)
+    expect(await ask(null)).toEqual(FAILED)
   })
 })
 
@@ -228,23 +199,18 @@ describe('what cannot be used is a TypeError that does not repeat it:', () => {
     expect(() => remoteSignaller({ url })).not.toThrow(SECRET)
   })
 
-  test.each(['', ' ', `${SECRET}\n`, `${SECRET} x`, `Bearer ${SECRET}`, `${SECRET}é`, `a=${SECRET}`])(
-    'the token %j',
-    (token) => {
-      expect(() => remoteSignaller({ url: 'http://peer', token })).toThrow(
-        new TypeError('The token of the peer is not a bearer token'),
-      )
-    },
-  )
+  test.each(['', ' ', `${SECRET}\n`, `Bearer ${SECRET}`, `${SECRET}é`, `a=${SECRET}`])('the token %j', (token) => {
+    const error = new TypeError('The token of the peer is not a bearer token')
+    expect(() => remoteSignaller({ url: 'http://peer', token })).toThrow(error)
+  })
 })
 
 describe('the request to a peer', () => {
   test('is not made for what is refused here', async () => {
     const fetch = answering(200, SENT)
     for (const fields of [{ pid: '1e3' }, { waitMs: -1 }, { instance: '' }, { pid: 2 ** 31 }])
-      expect((await through(fetch, fields))[0]).toBeGreaterThanOrEqual(400)
-    // `through` itself asks for the status.
-    expect(fetch).toHaveBeenCalledTimes(4)
+      expect((await gateway({ fetch }).kill(fields))[0]).toBeGreaterThanOrEqual(400)
+    expect(fetch).not.toHaveBeenCalled()
   })
 
   test.each([
@@ -296,7 +262,7 @@ describe('the request to a peer', () => {
       const collect: () => void = runInNewContext('gc')
       using peer = await startPeer(answer)
       const { kill, causes } = gateway({ url: peer.url, timeoutMs: 300 })
-      const failed = kill({ pid: PID })
+      const failed = kill({})
       await expect.poll(() => peer.requests()).toBe(1)
       for (let i = 0; i < 5; i++) {
         collect()
@@ -319,8 +285,8 @@ describe('the request to a peer', () => {
       peer.requests() === 1 ? response.end(SENT) : answer(request, response),
     )
     const { kill, causes } = gateway({ url: peer.url, token: TOKEN })
-    expect(await kill({ pid: PID })).toEqual([200, SENT, null])
-    expect(await kill({ pid: PID })).toEqual(FAILED)
+    expect(await kill({})).toEqual([200, SENT, null])
+    expect(await kill({})).toEqual(FAILED)
     expect(causes).toHaveLength(1)
     expect(String(causes)).not.toContain(TOKEN)
     expect(peer.requests()).toBe(2)

@@ -1,4 +1,4 @@
-// A Hono service with a page of its own that embeds the app, as the README tells.
+// A Hono service that embeds the app, as in the README.
 import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
 import { createApp } from '../../build/dist/lib/index.js'

@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith, WINE } from '../support/needs.ts'
@@ -24,39 +24,34 @@ describeWith(['wine64'], 'the single file on Node for Windows, under Wine', () =
   // winemenubuilder would write to the home folder.
   const overrides = { WINEDEBUG: '-all', WINEDLLOVERRIDES: 'mscoree,mshtml,winemenubuilder.exe=' }
   const env = { ...inherited, WINEPREFIX: prefix, WINEARCH: 'win64', ...overrides }
-  const run = (file: string, ...args: string[]) => execFileSync(file, args, { cwd: folder.path, env, stdio: 'ignore' })
+  const run = (file: string, ...args: string[]) =>
+    execFileSync(file, args, { cwd: folder.path, env, stdio: 'ignore', timeout: 120_000 })
 
-  /** Starts Node for Windows. Its output goes to files: under Wine it cannot write to a pipe of Linux. */
-  const start = (name: string, ...args: string[]) => {
-    const [out, err] = [folder.file(`${name}.out`), folder.file(`${name}.err`)]
-    const child = spawn(WINE, ['node.exe', ...args], {
-      cwd,
-      env,
-      stdio: ['ignore', openSync(out, 'w'), openSync(err, 'w')],
-    })
-    const stderr = () => readFileSync(err, 'utf8')
-    /** The first group of what it says. */
-    const says = (pattern: RegExp) => {
-      const said = () => readFileSync(out, 'utf8')
-      return vi.waitFor(() => pattern.exec(said())?.[1] ?? expect.fail(`It said: ${said()}${stderr()}`), 60_000)
-    }
-    return { child, ended: once(child, 'exit'), stderr, says }
+  /**
+   * Starts Node for Windows, and resolves when it says this, of which `said` is the first group. Its output goes to
+   * files: under Wine it cannot write to a pipe of Linux.
+   */
+  const start = async (name: string, pattern: RegExp, ...args: string[]) => {
+    const files = [folder.file(`${name}.out`), folder.file(`${name}.err`)] as const
+    const fds = files.map((file) => openSync(file, 'w'))
+    const child = spawn(WINE, ['node.exe', ...args], { cwd, env, stdio: ['ignore', ...fds] })
+    for (const fd of fds) closeSync(fd)
+    const ended = once(child, 'exit')
+    const output = () => files.map((file) => readFileSync(file, 'utf8'))
+    const says = (what: RegExp) =>
+      vi.waitFor(() => what.exec(output().join('\n'))?.[1] ?? expect.fail(`It said: ${output()}`), 60_000)
+    return { child, ended, says, stderr: () => output()[1], said: await says(pattern) }
   }
-  const startVictim = async (name: string) => {
-    const victim = start(name, '-e', VICTIM)
-    return { ...victim, pid: Number(await victim.says(/^pid (\d+)/)) }
-  }
-  const startServer = async (name: string, ...args: string[]) => {
-    const server = start(name, 'psys-kill.cjs', ...args)
-    return { ...server, place: await server.says(/"listening on ([^"]+)"/) }
-  }
+  const startVictim = (name: string) => start(name, /^pid (\d+)\s/, '-e', VICTIM)
+  const startServer = (name: string, ...args: string[]) =>
+    start(name, /"listening on ([^"]+)"/, 'psys-kill.cjs', ...args)
 
-  let server: Awaited<ReturnType<typeof startServer>>
-  let bystander: Awaited<ReturnType<typeof startVictim>>
+  let server: Awaited<ReturnType<typeof start>>
+  let bystander: typeof server
   const kill = async (body: object) => {
     const headers = { 'content-type': 'application/json', authorization: `Bearer ${TOKEN}` }
     const init = { method: 'POST', headers, body: JSON.stringify(body) }
-    const response = await fetch(`${server.place}/api/connections/kill`, init)
+    const response = await fetch(`${server.said}/api/connections/kill`, init)
     return [response.status, await response.json()]
   }
 
@@ -87,25 +82,26 @@ describeWith(['wine64'], 'the single file on Node for Windows, under Wine', () =
     ['a command', (pid) => ({ pid, command: 'node.exe' }), 501, 'command is not supported here'],
   ]
   test.each(refused)('refuses %s, and the process lives', async (_what, body, status, error) => {
-    expect(await kill(body(bystander.pid))).toEqual([status, { error }])
-    expect(await kill({ pid: bystander.pid, dryRun: true })).toEqual([200, { ok: true, dryRun: true }])
+    const pid = Number(bystander.said)
+    expect(await kill(body(pid))).toEqual([status, { error }])
+    expect(await kill({ pid, dryRun: true })).toEqual([200, { ok: true, dryRun: true }])
   })
 
   test('answers the health check, and warns of nothing', async () => {
-    expect((await fetch(`${server.place}/healthz`)).status).toBe(200)
+    expect((await fetch(`${server.said}/healthz`)).status).toBe(200)
     expect(server.stderr()).toBe('')
   })
 
   test('kills a process and sees its exit', async () => {
-    const { pid, ended } = await startVictim('victim')
-    expect(await kill({ pid, waitMs: 60_000 })).toEqual([200, { ok: true, exited: true }])
+    const { said, ended } = await startVictim('victim')
+    expect(await kill({ pid: said, waitMs: 20_000 })).toEqual([200, { ok: true, exited: true }])
     await ended
   })
 
   test('serves a named pipe, warns of nothing, and stops on SIGINT', async () => {
-    const { child, ended, place, says, stderr } = await startServer('piped', '--socket', PIPE)
-    expect(JSON.parse(`"${place}"`)).toBe(PIPE)
-    await start('asking', '-e', ASK, PIPE).says(/^(200 \{"ok":true\})/)
+    const { child, ended, says, stderr, said } = await startServer('piped', '--socket', PIPE)
+    expect(JSON.parse(`"${said}"`)).toBe(PIPE)
+    await start('asking', /^(200 \{"ok":true\})/, '-e', ASK, PIPE)
     child.kill('SIGINT')
     await says(/"(stopping on SIGINT)"/)
     expect(await ended).toEqual([0, null])

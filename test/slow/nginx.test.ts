@@ -1,132 +1,143 @@
 import { readFileSync } from 'node:fs'
-import { request } from 'node:https'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { describeConformance, type Peer } from '../runtimes/conformance.ts'
-import { authority } from '../support/certificates.ts'
+import { describeConformance } from '../runtimes/conformance.ts'
+import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { freePort } from '../support/free-port.ts'
 import { missingForNginx, startNginx } from '../support/nginx.ts'
+import { KILL } from '../support/post.ts'
+import { startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { askTls } from '../support/tls.ts'
 import { TOKEN } from '../support/token.ts'
 
-const HOSTS = { a: '127.0.0.2', b: '127.0.0.3', c: '127.0.0.4' } as const
 const names = ['a', 'b', 'c'] as const
 type Name = (typeof names)[number]
-
-/** Starts nginx with build/nginx.conf; only the addresses and the files of the certificate are the test's own. */
-const startFront = async (addresses: Readonly<Record<Name, string>>, more = '') => {
-  const folder = emptyFolder()
-  const { ca, ...web } = authority(folder, 'web')
-  const { certFile, keyFile } = web.issue('psys-kill', { alternative: 'IP:127.0.0.1' })
-  const port = await freePort()
-  const site = readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')
-    .replace('listen 443 ssl', `listen 127.0.0.1:${port} ssl`)
-    .replace('/etc/nginx/psys-kill.crt', certFile)
-    .replace('/etc/nginx/psys-kill.key', keyFile)
-    .replace(/^ {2}([abc]) 10\.0\.0\.\d:3000;$/gm, (_line, host: Name) => `  ${host} ${addresses[host]};`)
-  const nginx = await startNginx(more + site)
-  return {
-    url: `https://127.0.0.1:${port}`,
-    ca,
-    [Symbol.asyncDispose]: async () => {
-      await nginx[Symbol.asyncDispose]()
-      folder[Symbol.dispose]()
-    },
-  }
-}
+const AUTHORIZATION = { authorization: `Bearer ${TOKEN}` }
+const CONF = readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')
 
 const needed = missingForNginx.length > 0 ? ` (needs ${missingForNginx.join()})` : ''
 
-describe.skipIf(missingForNginx.length > 0)(`nginx in front of three hosts${needed}`, () => {
-  const servers: Partial<Record<Name, RunningServer>> = {}
-  let nginx: Awaited<ReturnType<typeof startFront>>
+describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
+  const folder = emptyFolder()
+  const certificates = () => {
+    const ours = authority(folder, 'ours')
+    return { ...ours, web: ours.issue('web', LOOPBACK), gateway: ours.issue('gateway') }
+  }
+  let known: ReturnType<typeof certificates>
+  let servers: Record<Name, RunningServer>
+  let front: Awaited<ReturnType<typeof startFront>>
+
+  /** Starts nginx with build/nginx.conf. Only the addresses, the certificate and `adapted` are the test's own. */
+  const startFront = async (addresses: Readonly<Record<Name, string>>, adapted = (conf: string) => conf) => {
+    const port = await freePort()
+    const conf = CONF.replace('listen 443 ssl', `listen 127.0.0.1:${port} ssl`)
+      .replace('/etc/nginx/psys-kill.crt', known.web.certFile)
+      .replace('/etc/nginx/psys-kill.key', known.web.keyFile)
+      .replace(/^ {2}([abc]) 10\.0\.0\.\d:3000;$/gm, (_line, host: Name) => `  ${host} ${addresses[host]};`)
+    const nginx = await startNginx(adapted(conf))
+    const url = `https://127.0.0.1:${port}`
+    const ask = async (path: string, body: unknown, headers: Record<string, string | undefined> = AUTHORIZATION) => {
+      const answer = await askTls(url, { ca: known.ca }, { path, headers, body })
+      return [answer.status, answer.headers['content-type'], answer.text]
+    }
+    return {
+      url,
+      ask,
+      kill: (name: string, body: object, headers?: Record<string, string | undefined>) =>
+        ask(`/hosts/${name}${KILL}`, body, headers),
+      [Symbol.asyncDispose]: nginx[Symbol.asyncDispose],
+    }
+  }
+  const json = (status: number, error: string) => [status, 'application/json', JSON.stringify({ error })]
+  const done = (more: object = {}) => [200, 'application/json', JSON.stringify({ ok: true, ...more })]
+  const address = ({ url }: RunningServer) => new URL(url).host
 
   beforeAll(async () => {
-    const addresses = { a: '', b: '', c: '' }
-    for (const name of names) {
-      const args = ['--host', HOSTS[name], '--port', '0']
-      const server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
-      servers[name] = server
-      addresses[name] = new URL(server.url).host
-    }
-    nginx = await startFront(addresses)
+    known = certificates()
+    const start = (host: string) =>
+      startServer({ args: ['--host', host, '--port', '0'], env: { PSYS_KILL_TOKEN: TOKEN } })
+    servers = { a: await start('127.0.0.2'), b: await start('127.0.0.3'), c: await start('127.0.0.4') }
+    front = await startFront({ a: address(servers.a), b: address(servers.b), c: address(servers.c) })
   })
   afterAll(async () => {
-    await nginx[Symbol.asyncDispose]()
-    for (const name of names) await servers[name]?.[Symbol.asyncDispose]()
+    await front[Symbol.asyncDispose]()
+    for (const name of names) await servers[name][Symbol.asyncDispose]()
+    folder[Symbol.dispose]()
   })
 
-  const kill = (
-    name: string,
-    body: object,
-    headers: Record<string, string> = { authorization: `Bearer ${TOKEN}` },
-    through = nginx,
-  ) =>
-    new Promise<number | undefined>((resolve, reject) => {
-      const options = { method: 'POST', ca: through.ca, headers: { 'content-type': 'application/json', ...headers } }
-      const sending = request(`${through.url}/hosts/${name}/api/connections/kill`, options, (response) => {
-        response.resume().on('end', () => resolve(response.statusCode))
-      })
-      sending.on('error', reject)
-      sending.end(JSON.stringify(body))
-    })
-
   describeConformance(['look'], () => ({
-    url: `${nginx.url}/hosts/a`,
-    ca: nginx.ca,
+    url: `${front.url}/hosts/a`,
+    ca: known.ca,
     has: ['look'],
-    pid: servers.a?.child.pid ?? 0,
-    headers: { authorization: `Bearer ${TOKEN}` },
-    answers: [] as Peer['answers'],
+    pid: servers.a.child.pid ?? 0,
+    headers: AUTHORIZATION,
   }))
 
-  test('kills on the host that the path names, and asks no other', async () => {
+  test('kills on the host that the path names, with the address of the client on record, and asks no other', async () => {
     for (const name of names) {
-      using target = await startTarget()
-      expect(await kill(name, { pid: target.pid })).toBe(200)
+      using target = startSleeper()
+      expect(await front.kill(name, { pid: target.pid })).toEqual(done())
       expect(await target.ended).toBe('SIGTERM')
-      await servers[name]?.record(({ pid }) => pid === target.pid)
-      const killers = names.filter((each) => servers[each]?.records.some(({ pid }) => pid === target.pid))
-      expect(killers).toEqual([name])
+      const isOurs = ({ pid }: Record<string, unknown>) => pid === target.pid
+      expect(await servers[name].record(isOurs)).toMatchObject({ forwarded: '127.0.0.1' })
+      expect(names.filter((each) => servers[each].records.some(isOurs))).toEqual([name])
     }
   })
 
-  test.each(['d', 'A', '', 'a/../b', 'a%2f..', '10.0.0.1:3000'])('has no host named %j', async (name) => {
-    expect(await kill(name, { pid: 0 })).toBe(name === 'a/../b' ? 400 : 404)
+  test.each([...['d', 'A', '', 'a%2f..', '10.0.0.1:3000'].map((name) => `/hosts/${name}${KILL}`), '/', KILL])(
+    'answers in JSON that there is no %s',
+    async (path) => {
+      expect(await front.ask(path, { pid: 0 })).toEqual(json(404, 'Not Found'))
+    },
+  )
+
+  test('answers in JSON to a body that is far too large, and lets the host refuse one that is too large', async () => {
+    for (const size of [5000, 20_000])
+      expect(await front.kill('a', { pid: 'x'.repeat(size) })).toEqual(json(413, 'Payload Too Large'))
   })
 
   test('leaves the token to the hosts', async () => {
-    using target = await startTarget()
-    expect(await kill('a', { pid: target.pid }, {})).toBe(401)
-    expect(target.isAlive()).toBe(true)
+    expect(await front.kill('a', { pid: 0 }, {})).toEqual(json(401, 'Unauthorized'))
   })
 
-  test('has patience for the longest wait that can be asked for', () => {
-    const [, seconds] =
-      /proxy_read_timeout (\d+)s/.exec(readFileSync(new URL('../../build/nginx.conf', import.meta.url), 'utf8')) ?? []
-    expect(Number(seconds)).toBeGreaterThan(60)
-  })
-
-  test('waits for an exit', async () => {
+  test('waits longer than the longest waitMs, and answers in JSON when its time is over', async () => {
+    const limit = /proxy_read_timeout (\d+)s/
+    expect(Number(limit.exec(CONF)?.[1])).toBeGreaterThan(60)
     using target = await startTarget("process.on('SIGTERM', () => {})")
-    expect(await kill('c', { pid: target.pid, waitMs: 1500 })).toBe(200)
-    expect(target.isAlive()).toBe(true)
-  })
-
-  test('signals on no second host where the name of one has several addresses', async () => {
-    using target = await startTarget()
+    expect(await front.kill('c', { pid: target.pid, waitMs: 1500 })).toEqual(done({ exited: false }))
     const dead = `127.0.0.9:${await freePort()}`
-    const upstream = `upstream pair { server ${dead}; server ${new URL(servers.c?.url ?? '').host}; }`
-    await using other = await startFront({ a: 'pair', b: dead, c: dead }, upstream)
-    expect(await kill('a', { pid: target.pid }, undefined, other)).toBe(502)
-    expect(target.isAlive()).toBe(true)
+    await using hasty = await startFront({ a: address(servers.a), b: dead, c: dead }, (conf) =>
+      conf.replace(limit, 'proxy_read_timeout 1s'),
+    )
+    expect(await hasty.kill('a', { pid: target.pid, waitMs: 60_000 })).toEqual(json(504, 'Gateway Timeout'))
   })
 
-  test('answers 502 for a host that is down, and for that one alone', async () => {
-    await servers.b?.stop()
-    expect(await kill('b', { pid: 0 })).toBe(502)
-    expect(await kill('a', { pid: 0 })).toBe(400)
-    expect(await kill('c', { pid: 0 })).toBe(400)
+  test('answers 502 in JSON for a host that is down, and never sends a kill to a second address', async () => {
+    using target = startSleeper()
+    const dead = `127.0.0.9:${await freePort()}`
+    const pair = `upstream pair { server ${dead}; server ${address(servers.c)}; }`
+    await using other = await startFront({ a: 'pair', b: dead, c: address(servers.c) }, (conf) => pair + conf)
+    for (const name of ['a', 'b']) expect(await other.kill(name, { pid: target.pid })).toEqual(json(502, 'Bad Gateway'))
+    expect(target.isAlive()).toBe(true)
+    expect(await other.kill('c', { pid: target.pid })).toEqual(done())
+  })
+
+  test('kills with a client certificate of its own', async () => {
+    const { web, gateway, caFile } = known
+    await using server = await startServer({
+      args: ['--port', '0', '--tls-cert', web.certFile, '--tls-key', web.keyFile, '--tls-client-ca', caFile],
+    })
+    const port = await freePort()
+    await using _nginx = await startNginx(`server { listen 127.0.0.1:${port}; location / {
+      proxy_pass ${server.url}; proxy_set_header Host $proxy_host;
+      proxy_ssl_certificate ${gateway.certFile}; proxy_ssl_certificate_key ${gateway.keyFile};
+      proxy_ssl_trusted_certificate ${caFile}; proxy_ssl_verify on; proxy_ssl_name localhost; } }`)
+    using target = startSleeper()
+    const headers = { 'content-type': 'application/json' }
+    const body = JSON.stringify({ pid: target.pid })
+    expect((await fetch(`http://127.0.0.1:${port}${KILL}`, { method: 'POST', headers, body })).status).toBe(200)
+    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ by: 'gateway', outcome: 'sent' })
   })
 })

@@ -16,16 +16,15 @@ import { authority } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
 import { describeWith, needsIPv6, needsOpenssl, needsRoot, runs } from '../support/needs.ts'
-import { startCommand, startSleeper } from '../support/processes.ts'
+import { startSleeper } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
-import { runToEnd } from '../support/run.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import { TOKEN } from '../support/token.ts'
 
 const env = { PSYS_KILL_TOKEN: TOKEN }
 const PORT = ['--port', '0']
-/** What the server warns of if every local user can connect. The test may be root, or not. */
-const OPEN = 'Every local user can now kill any( of your)? process(es)?'
+const ask = async (url: string, headers: Record<string, string> = {}) =>
+  (await exchange(url, killRequest('{}', headers))).status
 
 let folder: ReturnType<typeof emptyFolder>
 beforeEach(() => {
@@ -34,45 +33,28 @@ beforeEach(() => {
 })
 
 describeWith(['Linux'], 'the kernel says that it listens', () => {
-  test('for every kind of socket (a test of the tests)', async () => {
-    const script = `
-      const listen = (place) => require('net').createServer().listen(place)
-      const udp = require('dgram').createSocket('udp4').bind(0, '0.0.0.0')
-      const sockets = [listen({ host: '0.0.0.0', port: 0 }), listen({ host: '127.0.0.1', port: 0 }), udp]
-      const all = [...sockets, listen({ path: process.argv[1] })]
-      Promise.all(all.map((socket) => require('events').once(socket, 'listening'))).then(() =>
-        console.log(JSON.stringify(sockets.map((socket) => socket.address().port))))`
-    using program = await startCommand([process.execPath, '-e', script, folder.file('socket')])
-    const [any, loopback, udp]: number[] = JSON.parse(program.said)
-    const places = [`0.0.0.0:${any}`, `127.0.0.1:${loopback}`, `0.0.0.0:${udp}`, folder.file('socket')]
-    expect(listeningPlaces(program.child.pid).sort()).toEqual(places.sort())
-  })
-
-  test.for<[args: string[], env: Record<string, string>, address: string, other?: string]>([
-    [PORT, {}, '127.0.0.1'],
-    [PORT, env, '127.0.0.1'],
-    [[...PORT, '--allow-host', 'a.example'], {}, '127.0.0.1'],
-    [[...PORT, '--host', '127.0.0.2'], { PORT: '1', PSYS_KILL_HOST: '127.0.0.3' }, '127.0.0.2'],
-    [[], { PSYS_KILL_HOST: '127.0.0.3', PORT: '0' }, '127.0.0.3'],
-    [[...PORT, '--host', 'localhost'], {}, '127.0.0.1', '[::1]'],
-    [[...PORT, '--host', '0.0.0.0'], env, '0.0.0.0'],
-    [[...PORT, '--host', '::1'], {}, '[::1]'],
-    [[...PORT, '--host', '[::1]'], {}, '[::1]'],
-    [[...PORT, '--host', '::'], env, '[::]'],
-  ])('with %j %j at %s alone', async ([args, more, ...addresses], context) => {
+  test.for<[args: string[], env: Record<string, string>, addresses: string[]]>([
+    [PORT, {}, ['127.0.0.1']],
+    [[...PORT, '--allow-host', 'a.example'], env, ['127.0.0.1']],
+    [[...PORT, '--host', '127.0.0.2'], { PORT: '1', PSYS_KILL_HOST: '127.0.0.3' }, ['127.0.0.2']],
+    [[], { PSYS_KILL_HOST: '127.0.0.3', PORT: '0' }, ['127.0.0.3']],
+    [[...PORT, '--host', 'localhost'], {}, ['127.0.0.1', '[::1]']],
+    [[...PORT, '--host', '0.0.0.0'], env, ['0.0.0.0']],
+    [[...PORT, '--host', '::1'], {}, ['[::1]']],
+    [[...PORT, '--host', '[::1]'], {}, ['[::1]']],
+    [[...PORT, '--host', '::'], env, ['[::]']],
+  ])('with %j %j at one address of %j alone, and answers there', async ([args, more, addresses], context) => {
     if (addresses[0]?.includes('::')) needsIPv6(context)
     await using server = await startServer({ args, env: more })
     const { port } = new URL(server.url)
-    const [place, ...others] = listeningPlaces(server.child.pid)
-    expect(others).toEqual([])
-    expect(addresses.map((address) => `${address}:${port}`)).toContain(place)
-    const answer = await exchange(`http://${place}`, killRequest('{}'))
-    expect(answer).toMatchObject({ status: more === env ? 401 : 400 })
+    const places = listeningPlaces(server.child.pid)
+    expect(places).toHaveLength(1)
+    expect(addresses.map((address) => `${address}:${port}`)).toContain(places[0])
+    expect(await ask(`http://${places[0]}`)).toBe(more === env ? 401 : 400)
   })
 
   test.each<[args: string[], env: Record<string, string>, path: string]>([
     [['--socket', '38080'], {}, './38080'],
-    [['--socket', '0'], {}, './0'],
     [['--socket', '127.0.0.1:80'], {}, './127.0.0.1:80'],
     [[], { PSYS_KILL_SOCKET: 's', PORT: '0' }, './s'],
     [['--socket', 's'], { PSYS_KILL_HOST: '0.0.0.0', PORT: '0' }, './s'],
@@ -89,30 +71,21 @@ describe('a socket', () => {
     expect(server.url).toBe(path)
     using target = startSleeper()
     const body = JSON.stringify({ pid: target.pid })
-    expect(await exchange(path, killRequest(body, { host: 'any.example' }))).toMatchObject({ status: 401 })
-    const authorization = `Bearer ${TOKEN}`
-    const answer = await exchange(path, killRequest(body, { host: 'any.example', authorization }))
-    expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' })
+    expect(await ask(path, { host: 'any.example' })).toBe(401)
+    const headers = { host: 'any.example', authorization: `Bearer ${TOKEN}` }
+    expect(await exchange(path, killRequest(body, headers))).toMatchObject({ status: 200, body: '{"ok":true}' })
     expect(await target.ended).toBe('SIGTERM')
     expect(await server.stop()).toBe(0)
     expect(existsSync(path)).toBe(false)
-    expect(server.stderr()).toBe('')
-  })
-
-  test('serves only the hosts that are allowed, if some are', async () => {
-    const args = ['--socket', folder.file('socket'), '--allow-host', 'kill.example']
-    await using server = await startServer({ args })
-    const ask = (host: string) => exchange(server.url, killRequest('{}', { host }))
-    expect(await ask('kill.example')).toMatchObject({ status: 400 })
-    expect(await ask('localhost')).toMatchObject({ status: 403 })
   })
 
   test.each([0o000, 0o022, 0o077])('is for the owner and the group alone under umask %i', async (mask) => {
     const umask = process.umask(mask)
     try {
-      await using server = await startServer({ args: ['--socket', folder.file('socket')] })
+      await using server = await startServer({ args: ['--socket', folder.file('socket'), '--allow-host', 'a.example'] })
       expect(lstatSync(server.url).mode & 0o777).toBe(0o660)
       expect(server.stderr()).toBe('')
+      expect([await ask(server.url, { host: 'a.example' }), await ask(server.url)]).toEqual([400, 403])
     } finally {
       process.umask(umask)
     }
@@ -128,32 +101,30 @@ describe('a socket', () => {
       const [code] = await once(spawn(process.execPath, ['-e', script, server.url], options), 'exit')
       return code
     }
-    expect(await codeAs(65_533)).toBe(1)
-    expect(await codeAs(65_534)).toBe(0)
+    expect([await codeAs(65_533), await codeAs(65_534)]).toEqual([1, 0])
   })
 
   test('is left to the server that has it, and taken over from one that died', async () => {
-    const options = { args: ['--socket', '38080'], cwd: folder.path }
+    const [path, options] = [folder.file('38080'), { args: ['--socket', '38080'], cwd: folder.path }]
     await using first = await startServer(options)
     await expect(startServer(options)).rejects.toThrow(
-      'psys-kill: Cannot listen on ./38080: ./38080 is in use by another server.\n',
+      'Cannot listen on ./38080: ./38080 is in use by another server.\n',
     )
-    expect(await exchange(folder.file('38080'), killRequest('{}'))).toMatchObject({ status: 400 })
+    expect(await ask(path)).toBe(400)
     first.child.kill('SIGKILL')
     await once(first.child, 'exit')
-    expect(lstatSync(folder.file('38080')).isSocket()).toBe(true)
+    expect(lstatSync(path).isSocket()).toBe(true)
     await using _second = await startServer(options)
-    expect(await exchange(folder.file('38080'), killRequest('{}'))).toMatchObject({ status: 400 })
+    expect(await ask(path)).toBe(400)
   })
 
   test('never replaces a file or a link', async () => {
     writeFileSync(folder.file('file'), 'precious')
     symlinkSync(folder.file('file'), folder.file('link'))
-    for (const name of ['file', 'link']) {
-      const { code, stderr } = await runToEnd(['--socket', folder.file(name)])
-      expect(code).toBe(1)
-      expect(stderr).toMatch(/^psys-kill: Cannot listen on .+ is not a socket; remove it or choose another path\.\n$/)
-    }
+    for (const name of ['file', 'link'])
+      await expect(startServer({ args: ['--socket', folder.file(name)] })).rejects.toThrow(
+        /psys-kill: Cannot listen on .+ is not a socket; remove it or choose another path\.\n$/,
+      )
     expect(readFileSync(folder.file('file'), 'utf8')).toBe('precious')
     expect(lstatSync(folder.file('link')).isSymbolicLink()).toBe(true)
   })
@@ -165,16 +136,17 @@ const listenFor = async (place: { host: string; port: number } | { path: string 
   await once(listener, 'listening')
   const fd = Number(Reflect.get(Object(Reflect.get(listener, '_handle')), 'fd'))
   const address = listener.address()
-  const port = typeof address === 'object' ? address?.port : undefined
+  const file = 'path' in place && !place.path.startsWith('\0') ? place.path : undefined
   /** Leaves the socket to the server, because this process would accept connections too. */
   const release = async () => {
     if (!listener.listening) return
     // Node removes the file of a socket that it closes.
-    if ('path' in place && !place.path.startsWith('\0')) linkSync(place.path, `${place.path}-kept`)
+    if (file) linkSync(file, `${file}-kept`)
     listener.close()
     await once(listener, 'close')
-    if ('path' in place && !place.path.startsWith('\0')) renameSync(`${place.path}-kept`, place.path)
+    if (file) renameSync(`${file}-kept`, file)
   }
+  const port = typeof address === 'object' ? address?.port : undefined
   return { fd, port, release, [Symbol.dispose]: () => listener.close() }
 }
 
@@ -191,62 +163,46 @@ describeWith(['Linux'], 'a socket of systemd', () => {
     using listener = await listenFor({ host: '127.0.0.1', port: 0 })
     await using server = await activate(listener)
     expect(server.url).toBe(`http://127.0.0.1:${listener.port}`)
-    using target = startSleeper()
-    const body = JSON.stringify({ pid: target.pid })
-    expect(await exchange(server.url, killRequest(body, { host: 'evil.example' }))).toMatchObject({ status: 403 })
-    expect(await exchange(server.url, killRequest(body))).toMatchObject({ status: 200 })
-    expect(await target.ended).toBe('SIGTERM')
+    expect([await ask(server.url, { host: 'evil.example' }), await ask(server.url)]).toEqual([403, 400])
   })
 
   test('beyond loopback requires a token', async () => {
     using listener = await listenFor({ host: '0.0.0.0', port: 0 })
     await expect(activate(listener)).rejects.toThrow(
-      /1: psys-kill: Listening on 0\.0\.0\.0 lets the network in: [^\n]+\.\n$/,
+      /1: psys-kill: Listening on 0\.0\.0\.0 lets the network in: .+\.\n$/,
     )
     await using server = await activate(listener, env)
     expect(server.url).toBe(`http://0.0.0.0:${listener.port}`)
-    expect(await server.kill({})).toMatchObject({ status: 401 })
+    expect(await ask(server.url)).toBe(401)
   })
 
-  test.each<[mode: number | 'abstract', why: string | undefined]>([
-    [0o660, undefined],
-    [0o666, 'because its mode is 0666'],
-    [0o702, 'because its mode is 0702'],
-    ['abstract', 'because it is abstract and has no mode'],
-  ])('that is a Unix socket, mode %o, is served to any Host, with a warning if it is public', async (mode, why) => {
-    const path = mode === 'abstract' ? `\0${folder.path}` : folder.file('socket')
-    using listener = await listenFor({ path })
-    if (mode !== 'abstract') chmodSync(path, mode)
-    await using server = await activate(listener)
-    expect(server.url).toBe('the socket of systemd')
-    if (why === undefined) expect(server.stderr()).toBe('')
-    else
-      expect(server.stderr()).toMatch(
-        new RegExp(`^psys-kill: ${OPEN} through the socket, ${why}: set a token, .+\\.\n$`),
-      )
-    // A name that begins with a slash is a path to `exchange`.
-    if (mode !== 'abstract')
-      expect(await exchange(path, killRequest('{}', { host: 'any.example' }))).toMatchObject({ status: 400 })
-    expect(await server.stop()).toBe(0)
-  })
+  test.each<[mode: number, why: string, more?: Record<string, string>]>([
+    [0o660, ''],
+    [0o666, 'its mode is 0666'],
+    [0o702, 'its mode is 0702'],
+    [0, 'it is abstract and has no mode'],
+    [0o666, '', env],
+  ])(
+    'that is a Unix socket of mode %i serves any Host, with a warning if it is public: %s',
+    async (mode, why, more) => {
+      const path = mode === 0 ? `\0${folder.path}` : folder.file('socket')
+      using listener = await listenFor({ path })
+      if (mode !== 0) chmodSync(path, mode)
+      await using server = await activate(listener, more)
+      expect(server.url).toBe('the socket of systemd')
+      const warning = `^psys-kill: Every local user can now kill any.* through the socket, because ${why}: set a token, .+\\.\n$`
+      expect(server.stderr()).toMatch(why === '' ? /^$/ : new RegExp(warning))
+      if (mode !== 0) expect(await ask(path, { host: 'any.example' })).toBe(more ? 401 : 400)
+    },
+  )
 
-  test('that is public is no warning with a token', async () => {
-    using listener = await listenFor({ path: folder.file('socket') })
-    chmodSync(folder.file('socket'), 0o666)
-    await using server = await activate(listener, env)
-    expect(server.stderr()).toBe('')
-  })
-
-  test('that is a Unix socket has no TLS', async (context) => {
+  test('that is a Unix socket has no TLS, and what is no socket is refused', async (context) => {
     needsOpenssl(context)
     using listener = await listenFor({ path: folder.file('socket') })
     const { certFile, keyFile } = authority(folder, 'ours').issue('server')
     await expect(activate(listener, {}, ['--tls-cert', certFile, '--tls-key', keyFile])).rejects.toThrow(
       /1: psys-kill: A Unix domain socket has no TLS; leave out --tls-….\n$/,
     )
-  })
-
-  test('that is no socket is refused in one line', async () => {
     await expect(activate({ fd: 1, release: async () => {} })).rejects.toThrow(
       /1: psys-kill: Cannot listen on the socket of systemd: [^\n]+\.\n$/,
     )
@@ -255,12 +211,9 @@ describeWith(['Linux'], 'a socket of systemd', () => {
   test('is left to systemd when the server stops', async ({ skip }) => {
     skip(!runs('systemd-socket-activate', '--version'), 'needs systemd-socket-activate')
     const path = folder.file('socket')
-    await using server = await startServer({
-      command: ['systemd-socket-activate', '-l', path],
-      args: [process.execPath, BUILT_FILE],
-      listening: /Listening on (\S+) as 3/,
-    })
-    expect(await exchange(path, killRequest('{}', { host: 'any.example' }))).toMatchObject({ status: 400 })
+    const command = ['systemd-socket-activate', '-l', path, process.execPath, BUILT_FILE]
+    await using server = await startServer({ command, args: [], listening: /Listening on (\S+) as 3/ })
+    expect(await ask(path)).toBe(400)
     expect(await server.stop()).toBe(0)
     expect(existsSync(path)).toBe(true)
   })

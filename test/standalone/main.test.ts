@@ -1,249 +1,285 @@
-import { copyFileSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { describe, expect, test } from 'vitest'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
+import { HELP } from '../../src/standalone/options.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { needsIPv6 } from '../support/needs.ts'
-import { exchange, killRequest } from '../support/raw.ts'
+import { describeWith, needsLinux, needsTerminal } from '../support/needs.ts'
+import { startDeaf, startSleeper } from '../support/processes.ts'
+import { exchange, killRequest, openRaw } from '../support/raw.ts'
 import { runToEnd } from '../support/run.ts'
-import { BUILT_FILE, health, startServer } from '../support/server.ts'
+import { BUILT_FILE, health, type RunningServer, startServer } from '../support/server.ts'
 import { startTarget } from '../support/target.ts'
+import { TOKEN } from '../support/token.ts'
+import { startUnread } from '../support/unread.ts'
 
-const INVALID = { status: 400, body: '{"error":"Invalid pid"}' }
-const TOO_LARGE = { status: 413, body: '{"error":"Payload Too Large"}' }
+const PORT = ['--port', '0']
+const NOBODY = 65_534
+const own = process.getuid?.() ?? 0
 
-describe.concurrent('starting', () => {
-  test('the file alone in an empty folder serves, kills, and leaves nothing behind', async () => {
-    using folder = emptyFolder()
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
-    await using server = await startServer({ command: [process.execPath, 'psys-kill.cjs'], cwd: folder.path })
-    using target = await startTarget()
-    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
-    expect(await target.ended).toBe('SIGTERM')
-    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404, text: '{"error":"Process not found"}' })
-    expect(await server.kill({ pid: '1e3' })).toMatchObject({ status: 400 })
-    expect(await server.stop()).toBe(0)
-    expect(readdirSync(folder.path)).toEqual(['psys-kill.cjs'])
+let folder: ReturnType<typeof emptyFolder>
+/** The built file in a folder of its own, which every user may read. */
+let copy: string
+beforeAll(() => {
+  folder = emptyFolder()
+  chmodSync(folder.path, 0o755)
+  mkdirSync(folder.file('a b ü'))
+  copy = folder.file('a b ü/psys-kill.cjs')
+  copyFileSync(BUILT_FILE, copy)
+})
+afterAll(() => folder[Symbol.dispose]())
+
+test.each([
+  ['--help', HELP],
+  ['-h', HELP],
+  ['--version', `${packageJson.version}\n`],
+  ['-v', `${packageJson.version}\n`],
+])('%s prints to standard output and exits 0', async (flag, stdout) => {
+  expect(await runToEnd([flag, '--port', 'wrong'])).toEqual({ code: 0, stdout, stderr: '' })
+})
+
+test('the file alone runs in a folder whose path has spaces, kills, and leaves nothing behind', async () => {
+  const { url, ...server } = await startServer({ command: [process.execPath, copy], cwd: folder.file('a b ü') })
+  expect(server.stdout()).toMatch(/^\{"time":"[^"]+Z","message":"listening on http:\/\/127\.0\.0\.1:\d+"\}\n$/)
+  using target = startSleeper()
+  expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200, text: '{"ok":true}' })
+  expect(await target.ended).toBe('SIGTERM')
+  expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 404, text: '{"error":"Process not found"}' })
+  expect(await server.stop()).toBe(0)
+  expect(readdirSync(folder.file('a b ü'))).toEqual(['psys-kill.cjs'])
+})
+
+describe('an error at the start is one line, with exit code 1, and repeats no token:', () => {
+  let taken: RunningServer
+  beforeAll(async () => {
+    taken = await startServer()
   })
+  afterAll(() => taken[Symbol.asyncDispose]())
 
-  test('says in one line where it listens: a free port of 127.0.0.1 for port 0', async () => {
-    await using server = await startServer()
-    expect(server.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
-    expect(server.stdout().trimEnd().split('\n')).toEqual([
-      expect.stringMatching(/^\{"time":"[^"]+Z","message":"listening on http:\/\/127\.0\.0\.1:\d+"\}$/),
-    ])
-    expect(await health(server.url)).toBe(200)
-  })
-
-  test('a port that is taken is one line and exit code 1', async () => {
-    await using server = await startServer()
-    const { port } = new URL(server.url)
-    expect(await runToEnd(['--port', port])).toEqual({
-      code: 1,
-      stdout: '',
-      stderr: `psys-kill: Cannot listen on 127.0.0.1:${port}: another program listens there; stop it, or listen elsewhere.\n`,
-    })
-  })
-
-  test('settings come from the environment, and the command line wins', async () => {
-    await using fromEnv = await startServer({ args: [], env: { PORT: '0', PSYS_KILL_HOST: '127.0.0.2' } })
-    expect(fromEnv.url).toMatch(/^http:\/\/127\.0\.0\.2:/)
-    expect(await health(fromEnv.url)).toBe(200)
-    const { port } = new URL(fromEnv.url)
-    await using server = await startServer({
-      args: ['--port', '0', '--host', 'localhost'],
-      env: { PORT: port, PSYS_KILL_HOST: '127.0.0.2' },
-    })
-    expect(server.url).toMatch(/^http:\/\/localhost:\d+$/)
-    expect(new URL(server.url).port).not.toBe(port)
-    expect(await health(server.url)).toBe(200)
-  })
-
-  test.for(['::1', '[::1]'])('serves IPv6 on %s', async (host, context) => {
-    needsIPv6(context)
-    await using server = await startServer({ args: ['--port', '0', '--host', host] })
-    expect(server.url).toMatch(/^http:\/\/\[::1\]:\d+$/)
-    using target = await startTarget()
-    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 200 })
-  })
-
-  test('never signals what --protect names', async () => {
-    using target = await startTarget()
-    using other = await startTarget()
-    await using server = await startServer({ args: ['--port', '0', '--protect', String(target.pid)] })
-    expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 403, text: '{"error":"Permission denied"}' })
-    expect(await server.kill({ pid: other.pid })).toMatchObject({ status: 200 })
-    expect(await other.ended).toBe('SIGTERM')
-    expect(target.isAlive()).toBe(true)
-  })
-
-  test.each(['--help', '-h'])('%s names every setting and its variable, and exits 0', async (flag) => {
-    const { code, stdout, stderr } = await runToEnd([flag, '--port', 'wrong'])
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    const settings = ['host', 'port', 'socket', 'token-file', 'allow-host', 'allow-origin', 'protect', 'quiet']
-    for (const name of [...settings, 'help', 'version']) expect(stdout).toContain(`--${name}`)
-    for (const name of ['HOST', 'SOCKET', 'TOKEN', 'TOKEN_FILE', 'ALLOW_HOST', 'ALLOW_ORIGIN', 'PROTECT', 'QUIET'])
-      expect(stdout).toMatch(new RegExp(`PSYS_KILL_${name}\\b`))
-    expect(stdout).toMatch(/\bPORT\b/)
-  })
-
-  test.each(['--version', '-v'])('%s is the version of the package', async (flag) => {
-    expect(await runToEnd([flag])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' })
-  })
-
-  // One of the command line, one of the environment, and one that only listening can tell.
-  test.each<[args: string[], env: Record<string, string>, names: string]>([
-    [['--token-file', '/no/such\nfile'], {}, '/no/such file'],
-    [[], { PSYS_KILL_TOKENFILE: '/run/token' }, 'PSYS_KILL_TOKENFILE'],
-    [['--host', '192.0.2.1'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'choose one that `ip address` lists'],
-    [['--port', '-1'], {}, 'behind an equals sign'],
-    [['--socket', '/no/such/folder/socket'], {}, 'its folder must exist'],
-    [['--host', 'name.invalid'], { PSYS_KILL_TOKEN: 'correct-horse-battery' }, 'name.invalid'],
-  ])('%j %j is one clear line and exit code 1', async (args, env, names) => {
-    const { code, stdout, stderr } = await runToEnd(args, env)
+  const withToken = { PSYS_KILL_TOKEN: TOKEN }
+  test.each<[what: string, args: () => string[], env: Record<string, string>, line: string]>([
+    [
+      'a taken port',
+      () => ['--port', new URL(taken.url).port],
+      {},
+      'another program listens there; stop it, or listen elsewhere.',
+    ],
+    [
+      'the address of another machine',
+      () => ['--host', '192.0.2.1', ...PORT],
+      withToken,
+      'choose one that `ip address` lists.',
+    ],
+    ['a name without an address', () => ['--host', 'name.invalid', ...PORT], withToken, 'choose an address.'],
+    ['the token as a host', () => ['--host', TOKEN, ...PORT], withToken, 'Cannot listen on the given host:0: '],
+    ['the token as an open host', () => ['--host', TOKEN], {}, 'Listening on the given host lets the network in'],
+    ['a socket without a folder', () => ['--socket', '/no/such/folder/socket'], {}, 'its folder must exist'],
+    [
+      'a file that is missing',
+      () => ['--token-file', '/no/such\nfile'],
+      {},
+      'Cannot read the token file /no/such file: ENOENT.',
+    ],
+    ['the token as a file', () => ['--token-file', TOKEN], {}, '(its path is not shown)'],
+    ['the token as an argument', () => [TOKEN], {}, 'put --NAME before each value'],
+    ['a variable', () => [], { PSYS_KILL_TOKE: TOKEN }, 'Unknown variable PSYS_KILL_TOKE.'],
+  ])('%s', async (_what, args, env, line) => {
+    const { code, stdout, stderr } = await runToEnd(args(), env)
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(/^psys-kill: [^\n]+\.\n$/)
-    expect(stderr).toContain(names)
+    expect(stderr).toContain(line)
+    expect(stderr).not.toContain(TOKEN)
   })
 })
 
-test('a hundred bad bodies get the answer of the table, signal nothing, and leave the server as it was', async () => {
-  await using server = await startServer()
-  using canary = await startTarget()
-  const { pid } = canary
-  const valid = JSON.stringify({ pid })
-  const megabytes = Buffer.alloc(3_000_000, ' ')
-  const chunked = { 'content-length': '', 'transfer-encoding': 'chunked' }
-  const chunk = (text: string) => `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
+describeWith(['root', 'setpriv'], 'a warning at the start', () => {
+  const unprivileged = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups']
+  const open = (whose: string) => `psys-kill: Every local user can now kill ${whose}: set a token, or use --socket.\n`
+  const token = { PSYS_KILL_TOKEN: TOKEN }
+  const CLEAR = 'psys-kill: The token travels in clear text: use --tls-cert, or a reverse proxy with TLS.\n'
+  beforeAll(() => {
+    writeFileSync(folder.file('token'), TOKEN)
+    chmodSync(folder.file('token'), 0o644)
+  })
 
-  const pids = [
-    ...['true', 'false', 'null', '[]', '{}', `[${pid}]`, `{"pid":${pid}}`, `[[${pid}]]`, '[1,2]'],
-    ...[-1, 0, -0, -pid, 1.5, 0.1, pid + 0.5, 9007199254740992, 1e300].map(String),
-    ...['1e999', '-1e999', '1e-7', '-0.0'],
-    ...[
-      '',
-      ' ',
-      '\\n',
-      '0',
-      '-1',
-      '-0',
-      '00',
-      '+1',
-      '1e3',
-      '1E3',
-      '0x10',
-      '0b1',
-      '0o7',
-      '1.0',
-      '1.9',
-      '1,000',
-      '1_000',
-    ].map((text) => `"${text}"`),
-    ...[
-      `${pid}abc`,
-      `abc${pid}`,
-      `+${pid}`,
-      `-${pid}`,
-      `${pid}.0`,
-      `${pid}e0`,
-      `${pid}n`,
-      `${pid} ${pid}`,
-      `${pid};1`,
-    ].map((text) => `"${text}"`),
-    ...[
-      `0x${pid.toString(16)}`,
-      `${pid}\\u0000`,
-      '１２３',
-      '١٢٣',
-      '²',
-      'NaN',
-      'Infinity',
-      'null',
-      'true',
-      '9007199254740993',
-    ].map((text) => `"${text}"`),
-    ...['"__proto__"', '"constructor"', `"${'9'.repeat(400)}"`, `"${'x'.repeat(4000)}"`],
-  ].map((value) => killRequest(`{"pid":${value}}`))
-
-  const bodies = [
-    ...[
-      '',
-      ' ',
-      '{',
-      '}',
-      '{}',
-      '[]',
-      '[1]',
-      'null',
-      'true',
-      '1',
-      `${pid}`,
-      `"${pid}"`,
-      `[${valid}]`,
-      `pid=${pid}`,
-      'NaN',
+  test.each<[what: string, before: string[], args: () => string[], env: Record<string, string>, stderr: () => string]>([
+    ['by root without a token', [], () => PORT, {}, () => open('any process')],
+    ['by another user', unprivileged, () => PORT, {}, () => open('any of your processes')],
+    [
+      'by one with CAP_KILL',
+      [...unprivileged, '--inh-caps=+kill', '--ambient-caps=+kill'],
+      () => PORT,
+      {},
+      () => open('any process'),
     ],
-    ...[`{"pid":${pid}`, `{"pid":${pid},}`, `{pid:${pid}}`, `{'pid':${pid}}`, `{"pid":0${pid}}`, `{"pid":+${pid}}`],
-    ...[
-      `${valid}}`,
-      `${valid}${valid}`,
-      `//\n${valid}`,
-      `{"PID":${pid}}`,
-      `{"__proto__":${valid}}`,
-      '{"pid":undefined}',
+    [
+      'by root without CAP_KILL',
+      ['setpriv', '--bounding-set=-kill', '--inh-caps=-kill'],
+      () => PORT,
+      {},
+      () => open('any of your processes'),
     ],
-    ...['{"pid":NaN}', '{"pid":Infinity}', `{"pid":${pid}n}`, '\0', '[[[[', '['.repeat(4000)],
-  ].map((body) => killRequest(body))
-
-  const types = [
-    ...['', 'text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x', 'text/html', '*/*'],
-    ...[
-      'application/jsonp',
-      'application/json5',
-      'application/octet-stream',
-      'text/json',
-      'json',
-      'application/json/x',
+    ['with a token: none', [], () => PORT, token, () => ''],
+    ['on a socket: none', [], () => ['--socket', folder.file('socket')], {}, () => ''],
+    ['beyond loopback', [], () => [...PORT, '--host', '0.0.0.0'], token, () => CLEAR],
+    [
+      'of a file that all may read',
+      [],
+      () => [...PORT, '--token-file', folder.file('token')],
+      {},
+      () => `psys-kill: Every local user may read the token file ${folder.file('token')}; run chmod o-r on it.\n`,
     ],
-    ...['application/json, text/plain', 'text/plain\r\nContent-Type: application/json', 'text/plain; application/json'],
-  ].map((type) => killRequest(valid, { 'content-type': type }))
+  ])('%s', async (_what, before, args, env, stderr) => {
+    await using server = await startServer({ command: [...before, process.execPath, copy], args: args(), env })
+    expect(server.stderr()).toBe(stderr())
+  })
+})
 
-  const large = [
-    killRequest(`${valid}${' '.repeat(4097 - valid.length)}`),
-    killRequest(Buffer.concat([Buffer.from(valid), megabytes])),
-    killRequest(Buffer.concat([Buffer.from(valid), megabytes]), { 'content-type': 'text/plain' }),
-    killRequest(chunk(valid) + chunk(megabytes.toString()) + chunk(''), chunked),
-    // Without the last chunk, so that only the limit can end them.
-    killRequest(chunk(valid) + chunk(megabytes.toString()), chunked),
-    killRequest(chunk(`${valid}${' '.repeat(4097 - valid.length)}`), chunked),
-    killRequest(chunk(valid) + chunk(' ').repeat(4097), chunked),
-  ]
+describe('a running server', () => {
+  let server: RunningServer
+  beforeAll(async () => {
+    server = await startServer()
+  })
+  afterAll(() => server[Symbol.asyncDispose]())
 
-  const invalid = [...pids, ...bodies, ...types]
-  expect(invalid.length + large.length).toBeGreaterThanOrEqual(100)
-  const check = async (request: Buffer, answer: typeof INVALID) => {
-    const { status, headers, body } = await exchange(server.url, request)
-    const seen = { status, body, type: headers['content-type'] }
-    expect.soft(seen, request.toString().slice(0, 300)).toEqual({ ...answer, type: 'application/json' })
+  test('waits as long as waitMs, or until the exit', async () => {
+    using target = startSleeper()
+    using deaf = await startDeaf()
+    const start = performance.now()
+    expect(await server.kill({ pid: deaf.pid, waitMs: 100 })).toMatchObject({ text: '{"ok":true,"exited":false}' })
+    expect(performance.now() - start).toBeGreaterThan(99)
+    expect(await server.kill({ pid: target.pid, waitMs: 60_000 })).toMatchObject({ text: '{"ok":true,"exited":true}' })
+    const ended = await server.record(({ outcome }) => outcome === 'exited')
+    const ids = server.records.filter(({ pid }) => pid === target.pid).map(({ id, outcome }) => [id, outcome])
+    expect(ids).toEqual([
+      [ended['id'], 'sent'],
+      [ended['id'], 'exited'],
+    ])
+  })
+
+  test('writes a record that no client can forge, in ASCII, with the id of the answer', async () => {
+    const forgery = '\n{"time":"2026-01-01T00:00:00.000Z","pid":1,"outcome":"sent"}\u2028\u0085\u001b[2K'
+    const { headers } = await server.kill({ pid: forgery })
+    const record = await server.record(({ id }) => id === headers.get('x-request-id'))
+    expect(record).toMatchObject({ pid: forgery.slice(0, 64), outcome: 'refused', status: 400, remote: '127.0.0.1' })
+    const path = '/a%0a%e2%80%a8%c2%85%1b'
+    await exchange(server.url, killRequest('{}', { path, 'x-request-id': '\x85', 'x-forwarded-for': '\x85' }))
+    await server.record(({ forwarded }) => forwarded !== undefined)
+    expect(server.stdout()).toMatch(/^[\n\x20-\x7e]+$/)
+  })
+
+  test('writes a record that no process can forge by its name', async (context) => {
+    needsLinux(context)
+    using target = await startTarget('process.title = "a) R\\n{\\"pid\\":"')
+    expect((await server.kill({ pid: target.pid })).status).toBe(200)
+    const record = await server.record(({ pid }) => pid === target.pid)
+    expect(record).toMatchObject({ command: 'a) R\n{"pid":', outcome: 'sent' })
+  })
+
+  test.each([
+    [[...PORT, '--quiet'], {}],
+    [[], { PORT: '0', PSYS_KILL_QUIET: '1' }],
+  ])('writes none with %j %j', async (args, env) => {
+    await using quiet = await startServer({ args, env })
+    await quiet.kill({ pid: 'x' })
+    await quiet.stop()
+    expect(quiet.stdout()).toMatch(/^\{[^\n]+listening on [^\n]+\}\n(\{[^\n]+stopping on SIGTERM"\}\n)?$/)
+  })
+
+  test('never signals what --protect names, nor others than --only-uid', async (context) => {
+    needsLinux(context)
+    using target = startSleeper()
+    using other = startSleeper()
+    const args = ['--protect', `${other.pid}`]
+    await using ours = await startServer({ args: [...PORT, ...args, '--only-uid', `7,${own}`] })
+    await using others = await startServer({ args: [...PORT, ...args, '--only-uid', `${own + 1}`] })
+    const reasonOf = async (server: RunningServer, pid: number) => {
+      const { status, headers } = await server.kill({ pid })
+      return `${status} ${headers.get('psys-kill-reason')}`
+    }
+    expect(await reasonOf(others, target.pid)).toBe('403 uid')
+    for (const each of [ours, others]) expect(await reasonOf(each, other.pid)).toBe('403 protected')
+    expect(target.isAlive()).toBe(true)
+    expect(await ours.kill({ pid: target.pid })).toMatchObject({ status: 200 })
+    expect(await target.ended).toBe('SIGTERM')
+    expect(other.isAlive()).toBe(true)
+  })
+
+  test('prints no token', async () => {
+    await using server = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+    const authorization = `Bearer ${TOKEN}`
+    await server.kill({ pid: 'x' }, { authorization })
+    await server.kill({ pid: 'x' }, { authorization: `Basic ${TOKEN}` })
+    await server.kill({ pid: 'x', token: TOKEN }, { authorization: `${authorization}${TOKEN}`, cookie: TOKEN })
+    await exchange(server.url, killRequest('{}', { path: `/api/connections/kill?access_token=${TOKEN}` }))
+    await exchange(server.url, `GET / HTTP/1.1\r\nAuthorization: ${authorization}\0\r\n\r\n`)
+    await server.record(() => server.records.length === 4)
+    await server.stop()
+    expect(server.stdout() + server.stderr()).not.toContain(TOKEN)
+  })
+})
+
+describe.concurrent.each(['terminal', 'pipe'] as const)('a %s that nobody reads', (kind) => {
+  beforeEach(needsTerminal)
+  const FLOOD = 1000
+  /** A refused request with as long a record as there is. */
+  const refused = killRequest(JSON.stringify({ pid: 'ü'.repeat(64) }), {
+    connection: 'keep-alive',
+    'x-forwarded-for': '\xfc'.repeat(128),
+  })
+
+  const flood = async (url: string) => {
+    using connection = await openRaw(url)
+    connection.socket.write(refused)
+    let answers = 0
+    for await (const chunk of connection.socket) {
+      if (!String(chunk).endsWith('}')) continue
+      if (++answers === FLOOD) return
+      connection.socket.write(refused)
+    }
   }
-  await Promise.all([
-    ...invalid.map((request) => check(request, INVALID)),
-    ...large.map((request) => check(request, TOO_LARGE)),
-  ])
-  expect(canary.isAlive()).toBe(true)
-  expect(server.stderr()).not.toContain('at ')
-  expect(server.records.filter(({ outcome }) => outcome !== 'refused')).toEqual([])
-  expect(await server.kill(valid)).toMatchObject({ status: 200 })
-  expect(await canary.ended).toBe('SIGTERM')
-  await server.record(({ outcome }) => outcome === 'sent')
-  expect(server.records).toHaveLength(invalid.length + large.length + 1)
-})
 
-describe('the file', () => {
-  test('is at most 100,000 bytes', () => {
-    expect(statSync(BUILT_FILE).size).toBeLessThanOrEqual(100_000)
+  test('holds up neither requests nor a stop', async () => {
+    await using server = await startUnread(kind, [process.execPath, BUILT_FILE, ...PORT])
+    await flood(server.url)
+    expect(await health(server.url)).toBe(200)
+    process.kill(server.pid, 'SIGTERM')
+    expect(await server.ended).toMatchObject({ code: 0 })
   })
 
-  test('carries the licence of every package that is in it', () => {
+  test('loses no record of a kill to refusals, and counts those that it drops', async () => {
+    await using server = await startUnread(kind, [process.execPath, BUILT_FILE, ...PORT])
+    await flood(server.url)
+    const pids: number[] = []
+    for (let times = 0; times < 5; times++) {
+      using target = startSleeper()
+      const answer = await exchange(server.url, killRequest(JSON.stringify({ pid: target.pid })))
+      expect(answer).toMatchObject({ status: 200 })
+      expect(await target.ended).toBe('SIGTERM')
+      pids.push(target.pid)
+    }
+    server.read()
+    await server.until(/"dropped":\d+\}\r?\n/)
+    process.kill(server.pid, 'SIGTERM')
+    const { code, text } = await server.ended
+    expect(code).toBe(0)
+    const records = text
+      .trim()
+      .split('\n')
+      .map((line): Record<string, unknown> => JSON.parse(line))
+    const killed = records.filter(({ outcome }) => outcome === 'sent').map(({ pid }) => pid)
+    const dropped = records.reduce((sum, record) => sum + Number(record['dropped'] ?? 0), 0)
+    expect(killed).toEqual(pids)
+    expect(dropped).toBeGreaterThan(0)
+    expect(records.filter(({ outcome }) => outcome === 'refused').length + dropped).toBe(FLOOD)
+  })
+})
+
+describe('the built file', () => {
+  test('has at most 120,000 bytes', () => {
+    expect(statSync(BUILT_FILE).size).toBeLessThanOrEqual(120_000)
+  })
+
+  test('contains the licence of every package that is in it', () => {
     const { sources }: { sources: string[] } = JSON.parse(readFileSync(`${BUILT_FILE}.map`, 'utf8'))
     const packages = new Set(sources.flatMap((source) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(source)?.[1] ?? []))
     expect(packages.size).toBeGreaterThan(3)

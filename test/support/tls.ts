@@ -26,7 +26,8 @@ export const askTls = async (
   const [response] = await once(sending, 'response')
   let text = ''
   for await (const chunk of response) text += chunk
-  return { status: Number(response.statusCode), text, connection: response.headers.connection }
+  const { statusCode, headers: received } = response
+  return { status: Number(statusCode), text, headers: received, connection: received.connection }
 }
 
 /** A connection over TLS on which a test says what it likes. */

@@ -1,0 +1,73 @@
+import { writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { emptyFolder } from '../support/folder.ts'
+import { startServer } from '../support/server.ts'
+import { runtimes } from './runtimes.ts'
+
+const src = fileURLToPath(new URL('../../src', import.meta.url))
+
+export interface Compatibility {
+  date: string
+  flags?: readonly string[]
+}
+/** The newest date that this workerd knows. */
+export const NEWEST: Compatibility = { date: '2026-11-17' }
+
+/** Bundles a Worker as its tools do: the runtime's own modules stay imports. */
+const bundle = async (source: string) => {
+  const { outputFiles } = await build({
+    stdin: { contents: source, resolveDir: src, loader: 'ts' },
+    bundle: true,
+    write: false,
+    format: 'esm',
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['node:*'],
+  })
+  return outputFiles[0]?.text ?? ''
+}
+
+const CONFIG = `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [(name = "main", worker = .worker), (name = "internet", network = (allow = ["private"]))],
+  sockets = [(name = "http", address = "127.0.0.1:0", http = (), service = "main")]
+);
+const worker :Workerd.Worker = (modules = [(name = "worker.js", esModule = embed "worker.js")],`
+
+/** Starts workerd with one Worker, which may reach private addresses. Rejects with its error text if it does not start. */
+export const startWorker = async (
+  source: string,
+  { date, flags = [] }: Compatibility = NEWEST,
+  variables: Readonly<Record<string, string>> = {},
+) => {
+  using folder = emptyFolder()
+  const bindings = Object.entries(variables).map(([name, text]) => `(name = "${name}", text = "${text}")`)
+  const compatibility = `compatibilityDate = "${date}", compatibilityFlags = ${JSON.stringify(flags)}`
+  writeFileSync(folder.file('worker.js'), await bundle(source))
+  writeFileSync(folder.file('config.capnp'), `${CONFIG} ${compatibility}, bindings = [${bindings}]);`)
+  const command = [runtimes.workerd, 'serve', '--control-fd=1', folder.file('config.capnp')]
+  const server = await startServer({ command, args: [], listening: /"port":(\d+)/ })
+  const url = `http://127.0.0.1:${server.url}`
+  return {
+    ...server,
+    url,
+    get: async () => (await fetch(url)).json(),
+    kill: async (body: object) => {
+      const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
+      const response = await fetch(`${url}/api/connections/kill`, init)
+      return [response.status, await response.json()]
+    },
+  }
+}
+
+/** The source of a Worker that forwards to a peer. `options` is source text too: those of createServerApp. */
+export const gateway = (peer: string, options: string) => `
+  import { createServerApp } from './server/index.ts'
+  import { remoteSignaller } from './app/remote.ts'
+  export default createServerApp({
+    signaller: remoteSignaller({ url: ${JSON.stringify(peer)} }),
+    ${options},
+    log: { write: (line) => console.log(line) },
+  })`

@@ -1,0 +1,290 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { Agent } from 'node:https'
+import { connect, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { authority, LOOPBACK } from '../support/certificates.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { describeWith } from '../support/needs.ts'
+import { exchange, killRequest, openRaw } from '../support/raw.ts'
+import { BUILT_FILE, startServer } from '../support/server.ts'
+import { startTarget } from '../support/target.ts'
+import { askTls, openTls } from '../support/tls.ts'
+
+const PEAK_MB = 200
+/** More than there are places. */
+const CLIENTS = 1000
+
+/** The flags of Node with which the units start the server. */
+const [, FLAGS = ''] =
+  /^ExecStart=node (.*) \S+\.cjs/m.exec(
+    readFileSync(new URL('../../build/psys-kill.service', import.meta.url), 'utf8'),
+  ) ?? []
+
+/** Starts a server as the units do, with its record in a file: the test is busy enough. */
+const start = async (...args: readonly string[]) => {
+  const folder = emptyFolder()
+  const file = openSync(folder.file('log'), 'a')
+  const node = [...FLAGS.split(' '), BUILT_FILE, '--port', '0', ...args]
+  const child = spawn(process.execPath, node, { stdio: ['ignore', file, 'ignore'], env: {} })
+  closeSync(file)
+  const log = () => readFileSync(folder.file('log'), 'utf8')
+  const url = await vi.waitFor(
+    () => /listening on (http[^"]+)/.exec(log())?.[1] ?? expect.unreachable('not yet'),
+    20_000,
+  )
+  const peak = () => Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))?.[1]) / 1024
+  return {
+    url,
+    child,
+    log,
+    /** It has survived, and never took too much memory. */
+    expectWell: (what: string) => {
+      expect([child.exitCode, child.signalCode]).toEqual([null, null])
+      console.log(`${what}: ${peak().toFixed(0)} MB at most`)
+      expect(peak()).toBeLessThan(PEAK_MB)
+    },
+    [Symbol.asyncDispose]: async () => {
+      const exited = once(child, 'exit')
+      child.kill('SIGKILL')
+      await exited
+      folder[Symbol.dispose]()
+    },
+  }
+}
+type Server = Awaited<ReturnType<typeof start>>
+
+/** A client that sends some bytes at once, whatever becomes of it. */
+const send = ({ url }: Server, bytes: string | Buffer) => {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.on('error', () => {})
+  socket.write(bytes)
+  return socket.resume()
+}
+
+/** Clients in waves, each wave when the one before has connected. All stay until the end. */
+const inWaves = async (clients: Set<Socket>, count: number, open: () => Socket) => {
+  for (let opened = 0; opened < count; opened += 100) {
+    const wave = Array.from({ length: 100 }, open)
+    for (const client of wave) clients.add(client)
+    await Promise.all(wave.map((client) => once(client, 'connect').catch(() => {})))
+  }
+}
+
+/** Clients whose bytes all come in one turn of the server's event loop. */
+const atOnce = async (clients: Set<Socket>, server: Server, open: () => Socket) => {
+  server.child.kill('SIGSTOP')
+  await inWaves(clients, CLIENTS, open)
+  server.child.kill('SIGCONT')
+}
+
+/** Asks again until there is an answer: a connection may have to make way. */
+const askHonestly = async ({ url }: Server) => {
+  for (;;) {
+    const answer = await exchange(url, killRequest('{"pid":0}')).catch(() => undefined)
+    if (answer?.body) return expect(answer).toMatchObject({ status: 400, body: '{"error":"Invalid pid"}' })
+  }
+}
+
+const HEAD = 'POST /api/connections/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n'
+const TINY = 'a:b\r\n'.repeat(90)
+const GET = 'GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n'
+/** 64 kB of tiny requests. */
+const PACKET = GET.repeat(65_536 / GET.length)
+/** A head of 15.8 kB that has no end. */
+const ENDLESS = `${HEAD}${'a:b\r\n'.repeat(3140)}`
+const BODY = `Content-Length: 4096\r\n\r\n${' '.repeat(4095)}`
+
+describeWith(['Linux'], 'a flood of', () => {
+  type Flood = (server: Server, clients: Set<Socket>) => Promise<void>
+  const unfinished =
+    (bytes: string, count = 3 * CLIENTS): Flood =>
+    (server, clients) =>
+      inWaves(clients, count, () => send(server, bytes))
+
+  test.each<[what: string, flood: Flood]>([
+    ['unfinished heads', unfinished(ENDLESS)],
+    ['unfinished bodies behind tiny headers', unfinished(HEAD + TINY + BODY)],
+    ['unfinished bodies behind a long header', unfinished(`${HEAD}x: ${'x'.repeat(15_000)}\r\n${BODY}`)],
+    [
+      'unfinished bodies in tiny chunks',
+      unfinished(`${HEAD}Transfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(1000)}`, CLIENTS),
+    ],
+    ['packets of tiny requests', (server, clients) => atOnce(clients, server, () => send(server, PACKET))],
+    [
+      'clients that never read an answer',
+      async (server, clients) => {
+        await inWaves(clients, CLIENTS, () => send(server, GET).pause())
+        for (let round = 0; round < 20; round++) {
+          await askHonestly(server)
+          for (const client of clients) client.write(GET)
+        }
+        await inWaves(clients, CLIENTS, () => send(server, PACKET).pause())
+      },
+    ],
+  ])('%s', async (what, flood) => {
+    await using server = await start()
+    const clients = new Set<Socket>()
+    let isOver = false
+    let answers = 0
+    const honest = async () => {
+      while (!isOver) {
+        await askHonestly(server)
+        answers++
+      }
+    }
+    const asking = honest()
+    await flood(server, clients)
+    // They are all still there.
+    await askHonestly(server)
+    isOver = true
+    await asking
+    for (const client of clients) client.destroy()
+    expect(answers).toBeGreaterThan(0)
+    server.expectWell(what)
+  })
+
+  test('pipelined kills that wait: each connection gets one in, and its wait ends', async () => {
+    await using server = await start()
+    using deaf = await startTarget('process.on("SIGTERM", () => {})')
+    const kill = killRequest(JSON.stringify({ pid: deaf.pid, waitMs: 60_000 }), { connection: '' })
+    const packet = Buffer.concat(Array.from({ length: 400 }, () => kill))
+    const clients = new Set<Socket>()
+    await atOnce(clients, server, () => send(server, packet))
+    await Promise.all([...clients].map((client) => client.destroyed || once(client, 'close')))
+    await askHonestly(server)
+    const count = (outcome: string) => server.log().split(`"outcome":"${outcome}"`).length - 1
+    await vi.waitFor(() => expect(count('running')).toBe(count('sent')))
+    expect(count('sent')).toBeGreaterThan(0)
+    expect(count('sent')).toBeLessThanOrEqual(CLIENTS)
+    server.expectWell('pipelined kills')
+  })
+})
+
+describeWith(['Linux', 'openssl'], 'over TLS, a flood of', () => {
+  const folder = emptyFolder()
+  afterAll(() => folder[Symbol.dispose]())
+  const make = () => {
+    const ours = authority(folder, 'ours')
+    // A longer one does not fit into the ticket of its session.
+    const fat = authority(folder, 'others').issue('fat', { alternative: `DNS:${'a'.repeat(64_000)}` })
+    return { ours, fat, own: ours.issue('server', LOOPBACK), alice: ours.issue('alice') }
+  }
+  let known: ReturnType<typeof make>
+  beforeAll(() => {
+    known = make()
+  })
+
+  /** What a client says first. */
+  const helloOf = async (options: ConnectionOptions) => {
+    const server = createServer().listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    const address = server.address()
+    const connected = once(server, 'connection')
+    const client = connectTls({ host: '127.0.0.1', port: typeof address === 'object' ? address?.port : 0, ...options })
+    client.on('error', () => {})
+    const [socket] = await connected
+    const [hello] = await once(socket, 'data')
+    client.destroy()
+    server.close()
+    return hello
+  }
+  const over = (server: Server, options: ConnectionOptions, bytes: string) => {
+    const client = connectTls({
+      host: '127.0.0.1',
+      port: Number(new URL(server.url).port),
+      rejectUnauthorized: false,
+      ...options,
+    })
+    client.on('error', () => {})
+    client.once('secureConnect', () => client.write(bytes))
+    return client.resume()
+  }
+
+  test.each<[what: string, open: (server: Server, hello: Buffer) => Socket]>([
+    ['half handshakes', (server, hello) => send(server, hello)],
+    // It says that 16 kB follow.
+    [
+      'the beginnings of handshakes',
+      (server) => send(server, Buffer.concat([Buffer.from('1603014000', 'hex'), Buffer.alloc(10_000, 1)])),
+    ],
+    ['unfinished heads', (server) => over(server, {}, ENDLESS)],
+    ['unfinished bodies', (server) => over(server, {}, HEAD + TINY + BODY)],
+    ['packets of tiny requests', (server) => over(server, {}, PACKET)],
+    ['fat certificates', (server) => over(server, { cert: known.fat.cert, key: known.fat.key }, ENDLESS)],
+  ])('%s', async (what, open) => {
+    const { ours, own, alice } = known
+    await using server = await start(
+      ...['--tls-cert', own.certFile, '--tls-key', own.keyFile, '--tls-client-ca', ours.caFile],
+    )
+    const client = { ca: ours.ca, cert: alice.cert, key: alice.key }
+    const agent = new Agent({ ...client, keepAlive: true, maxSockets: 1 })
+    const ask = (options: Parameters<typeof askTls>[2]) => askTls(server.url, client, { body: { pid: 0 }, ...options })
+    const hello = await helloOf(client)
+    const clients = new Set<Socket>()
+    // Newcomers may be refused while all places are taken; who is there is answered.
+    expect(await ask({ agent })).toMatchObject({ status: 400 })
+    for (let wave = 0; wave < 10; wave++) {
+      await inWaves(clients, 100, () => open(server, hello))
+      expect(await ask({ agent })).toMatchObject({ status: 400 })
+    }
+    for (const each of clients) each.destroy()
+    agent.destroy()
+    await vi.waitFor(async () => expect(await ask({})).toMatchObject({ status: 400 }), 20_000)
+    server.expectWell(`TLS, ${what}`)
+  })
+})
+
+describeWith(['Linux', 'openssl'], 'a client', () => {
+  test('that keeps the server waiting is dropped: after 5 s, or 10 s for a body, and none before', async () => {
+    using folder = emptyFolder()
+    const ours = authority(folder, 'ours')
+    const { certFile, keyFile } = ours.issue('server', LOOPBACK)
+    await using server = await startServer()
+    await using secure = await startServer({ args: ['--port', '0', '--tls-cert', certFile, '--tls-key', keyFile] })
+    /** Sends one byte each second. */
+    const drip = async (socket: Socket, text: string) => {
+      for (const byte of text) {
+        if (socket.destroyed) return
+        socket.write(byte)
+        await sleep(1000)
+      }
+    }
+    const seconds = async (bytes: string, slowly = '', url = server.url) => {
+      using connection = await openRaw(url)
+      const start = performance.now()
+      connection.socket.write(bytes)
+      drip(connection.socket, slowly)
+      const text = await connection.closed
+      return [Math.floor((performance.now() - start) / 1000), /^HTTP\/1.1 \d+|/.exec(text)?.[0]]
+    }
+    const overTls = async () => {
+      using connection = await openTls(secure.url, { ca: ours.ca })
+      const start = performance.now()
+      await connection.closed
+      return [Math.floor((performance.now() - start) / 1000), '']
+    }
+    const ask = 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n'
+    const all = await Promise.all([
+      seconds(''),
+      seconds('', HEAD.repeat(9)),
+      seconds(`${HEAD}Content-Length: 99\r\n\r\n`, ' '.repeat(99)),
+      seconds(ask),
+      seconds('', '', secure.url),
+      overTls(),
+    ])
+    const [early, late] = [expect.toSatisfy((s) => s >= 4 && s < 50), expect.toSatisfy((s) => s >= 9 && s < 100)]
+    const timeout = 'HTTP/1.1 408'
+    expect(all).toEqual([
+      [early, timeout],
+      [early, timeout],
+      [late, timeout],
+      [early, 'HTTP/1.1 200'],
+      [early, ''],
+      [early, ''],
+    ])
+  })
+})
