@@ -4,7 +4,9 @@ import { appendFileSync, copyFileSync, existsSync, readFileSync, rmSync, writeFi
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
-process.chdir(fileURLToPath(new URL('..', import.meta.url)))
+// esbuild would use the folder in which the build was started.
+const absWorkingDir = fileURLToPath(new URL('..', import.meta.url))
+process.chdir(absWorkingDir)
 const readJson = (path) => JSON.parse(readFileSync(path, 'utf8'))
 
 /** One comment with the licence of every package in the file. If one is not under MIT, the build stops. */
@@ -26,6 +28,7 @@ rmSync('build/dist', { recursive: true, force: true })
 console.log('Bundling build/dist/psys-kill.cjs')
 const singleFile = 'build/dist/psys-kill.cjs'
 const { metafile } = await build({
+  absWorkingDir,
   entryPoints: ['src/standalone/main.ts'],
   outfile: singleFile,
   bundle: true,
@@ -41,10 +44,15 @@ const { metafile } = await build({
 appendFileSync(singleFile, licences(Object.keys(metafile.inputs)))
 
 console.log('Writing build/dist/openapi.json')
-const [generator] = (
-  await build({ entryPoints: ['build/openapi.ts'], bundle: true, write: false, platform: 'node', format: 'esm' })
-).outputFiles
-const { openapi, ...parts } = await import(`data:text/javascript,${encodeURIComponent(generator.text)}`)
+const generator = await build({
+  absWorkingDir,
+  entryPoints: ['build/openapi.ts'],
+  bundle: true,
+  write: false,
+  platform: 'node',
+  format: 'esm',
+})
+const { openapi, ...parts } = await import(`data:text/javascript,${encodeURIComponent(generator.outputFiles[0].text)}`)
 writeFileSync('build/dist/openapi.json', JSON.stringify(openapi(readJson('package.json').version), null, 2))
 
 console.log('Compiling build/dist/lib')

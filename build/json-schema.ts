@@ -1,4 +1,4 @@
-/** The digits of an integer from 1 to a maximum of several digits, zeros before them allowed. */
+/** A pattern of the integers from 1 to a maximum of several digits, with zeros before them or not. */
 export const digitsUpTo = (maximum: number) => {
   const digits = [...String(maximum)].map(Number)
   const below = digits.flatMap((digit, index) => {
@@ -11,10 +11,10 @@ export const digitsUpTo = (maximum: number) => {
   return `0*(?:[1-9][0-9]{0,${digits.length - 2}}|${[...below, maximum].join('|')})`
 }
 
-/** Just these values. */
+/** The schema of exactly these values. */
 const oneOf = (values: readonly unknown[]) => ({ type: typeof values[0], enum: values })
 
-/** Just these bodies: objects of fixed fields, and the properties that some have besides. */
+/** The schema of exactly these bodies: objects of fixed fields, and other properties that some have in addition. */
 export const bodySchema = (bodies: readonly object[], others: Record<string, Record<string, unknown>>) => {
   const fields = bodies.flatMap((body) => Object.entries(body))
   const names = [...new Set(fields.map(([name]) => name))]

@@ -1,5 +1,5 @@
-// The types of psys-kill/openapi; the build writes its values, which build/openapi.ts makes. Type aliases, as an
-// interface is not assignable to the index signatures of others' OpenAPI types.
+// The types of psys-kill/openapi. The build writes its values, which build/openapi.ts makes. These are type aliases,
+// because an interface is not assignable to the index signatures of other packages' OpenAPI types.
 
 type Schema = Record<string, unknown>
 
@@ -9,7 +9,7 @@ type Content = {
 
 type Header = { description: string; required?: boolean; schema: Schema }
 
-/** A Path Item Object with one operation, valid in OpenAPI 3.0 and 3.1 and without references to anything outside. */
+/** A Path Item Object with one operation, valid in OpenAPI 3.0 and 3.1, without references. */
 export type KillPathItem = {
   post: {
     operationId: string
@@ -21,15 +21,15 @@ export type KillPathItem = {
   }
 }
 
-/** Security Scheme Objects; `mutualTLS` came with OpenAPI 3.1. */
+/** Security Scheme Objects. `mutualTLS` needs OpenAPI 3.1. */
 export type SecuritySchemes = {
   token: { type: 'http'; scheme: 'bearer'; description: string }
   clientCertificate: { type: 'mutualTLS'; description: string }
 }
 
 /**
- * What `createApp` answers, for the OpenAPI document of the service that it is mounted in: made from the schema that
- * validates and from the table of answers. It names no security: what the document asks for everywhere holds.
+ * The kill route of `createApp`, for the OpenAPI document of the service that mounts it. It is made from the schema that
+ * validates and the table of answers. It names no security: the document's own applies.
  *
  * @example
  * ```ts
@@ -41,12 +41,12 @@ export type SecuritySchemes = {
  */
 export declare const killPathItem: KillPathItem
 
-/** The same with what the guards and the record of `psys-kill/server` answer in front of it. */
+/** The same with the answers of the guards of `psys-kill/server`, and with the header of its record. */
 export declare const guardedKillPathItem: KillPathItem
 
 /**
- * How a caller says who it is: by the token of `requireToken`, or by a client certificate, which the standalone server
- * can ask for.
+ * How a caller authenticates: with the token of `requireToken`, or with a client certificate, which only the standalone
+ * server can require.
  *
  * @example
  * ```ts

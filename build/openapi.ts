@@ -14,89 +14,90 @@ type Field = { description: string; examples: unknown[] }
 
 /** What a status means to the caller of the kill route. */
 const STATUSES: Record<Answer['status'], string> = {
-  200: 'SIGTERM was sent, or with `dryRun` would have been. With `waitMs` it also says whether the process has exited; without, a process may still ignore the signal.',
-  400: `A field is not what it must be, or the body is not JSON, or was not sent as \`application/json\`. Where several fields are wrong, the first of pid, ${REQUEST_FIELDS.join(', ')} is named, and an unknown field last. Nothing was signalled.`,
-  401: 'The server has a token, and the request did not carry it. Nothing was signalled.',
-  403: 'The process is not to be signalled by this server, or the caller may not ask. Nothing was signalled.',
-  404: 'There is no such process. Nothing was signalled.',
-  405: 'Not a POST.',
-  413: 'The body is above 4 KiB. Nothing was signalled.',
-  500: 'Anything unexpected; the cause is in the log of the server.',
-  501: 'This system cannot tell what an optional field asks for. Nothing was signalled.',
-  503: 'As many requests wait for an exit as the server lets wait. Nothing was signalled.',
+  200: 'SIGTERM was sent, or with `dryRun` would have been sent. With `waitMs`, `exited` tells whether the process has exited. Without it, the process may still ignore the signal.',
+  400: `A field is malformed or unknown, or the body is not JSON, or it was not sent as \`application/json\`. If several fields are malformed, the error names the first of pid, ${REQUEST_FIELDS.join(', ')}, and an unknown field last. No signal.`,
+  401: 'The server requires a token or a client certificate, and the request has none that is valid. No signal.',
+  403: 'The server does not signal this process, or does not accept this caller. No signal.',
+  404: 'There is no such process. No signal.',
+  405: 'The method is not POST.',
+  413: 'The body is larger than 4 KiB. No signal.',
+  500: 'Anything unexpected. The log of the server has the cause.',
+  501: 'This system cannot do what an optional field asks for. No signal.',
+  503: 'Too many requests wait for an exit. No signal.',
 }
 
 /** When each answer is given. */
 const SUMMARIES: Readonly<Record<string, string>> = {
   sent: 'SIGTERM was sent',
-  exited: 'With waitMs: and the process has exited',
-  running: 'With waitMs: and the process still runs',
-  'would send': 'With dryRun: and nothing was signalled',
-  'bad pid': 'The PID is no integer above zero, or the body is no JSON object',
-  'bad instance': 'Not what a dry run tells as instance',
+  exited: 'With waitMs: SIGTERM was sent, and the process has exited',
+  running: 'With waitMs: SIGTERM was sent, and the process still runs',
+  'would send': 'With dryRun: SIGTERM would have been sent',
+  'bad pid': 'The PID is not an integer above zero, or the body is not a JSON object',
+  'bad instance': 'Not an instance of a dry run',
   'bad waitMs': 'Not an integer from 0 to 60000',
   'bad dryRun': 'Neither true nor false',
   'bad command': 'Not a string',
   'bad comment': 'Not a string of at most 200 characters',
-  'unknown field': 'A field that is not known: a misspelt condition must not kill',
+  'unknown field': 'The field is not known. A misspelt condition must not kill',
   EPERM: "Another user's process, or one that policy protects",
-  ESRCH: 'No such process, or it has already terminated, or it is not the one that instance and command name',
-  'bad method': 'Another method on the path',
+  ESRCH: 'No such process, or it has already terminated, or instance or command do not match',
+  'bad method': 'Another method than POST',
   'too large': 'The body is too large',
-  failed: 'The cause is in the log',
+  failed: 'Unexpected error',
   'no instance': 'This system cannot identify processes',
-  'no waitMs': 'Exits are not known here',
-  'no dryRun': 'This signaller cannot do without the signal',
-  'no command': 'The names of processes are not known here',
+  'no waitMs': 'This signaller cannot wait for exits',
+  'no dryRun': 'This signaller cannot check without sending the signal',
+  'no command': 'This system does not tell the names of processes',
   'too many waits': 'Try again later, or without waitMs',
-  unauthorized: 'No token, or another one (standalone server)',
-  host: 'The request came by a Host that is not answered (standalone server)',
-  proxy: 'The request came through a proxy, and no token is asked for (standalone server)',
+  unauthorized: 'No valid token or certificate (standalone server)',
+  host: 'The Host is not allowed (standalone server)',
+  proxy: 'The request came through a proxy, and the server has no token (standalone server)',
   origin: 'A web page of another origin sent the request (standalone server)',
-  path: 'Nothing is served at this path: the base URL is wrong (standalone server)',
+  path: 'No such path: the base URL is wrong (standalone server)',
   up: 'The server runs',
 } satisfies Record<keyof typeof answers | keyof typeof serverAnswers | 'up', string>
 
 const FIELDS: Record<keyof typeof killRequest.shape, Field> = {
   pid: {
     description:
-      'The process: an integer, as a JSON number or as decimal digits in a string, white space around them allowed. No process has one above 2147483647, which gets a 404.',
+      'The process: an integer, as a JSON number or as a string of decimal digits. White space around the digits is allowed. No process has a PID above 2147483647: 404.',
     examples: ['1234'],
   },
   instance: {
     description:
-      'The `instance` of a dry run, which identifies one process. If the PID belongs to another process now: 404, and no signal.',
+      'The `instance` from a dry run. It identifies exactly one process. If the PID now belongs to another process: 404, and no signal.',
     examples: ['0a1b2c3d4e5f6071-1234-567890'],
   },
   waitMs: {
-    description: 'After the signal, wait up to this many milliseconds for the process to exit, and say whether it did.',
+    description:
+      'After the signal, wait up to this many milliseconds for the process to exit, and tell whether it did.',
     examples: [5000],
   },
   dryRun: {
     description:
-      'Look and check as ever, and signal nothing; nothing is waited for either. The answer tells of the process, where the system does.',
+      'Check everything, but send no signal and do not wait. The answer describes the process, if the system does.',
     examples: [true, false],
   },
   command: {
     description:
-      'The name of the process that you mean, cut to the 15 bytes that the kernel keeps. One of another name is not the one you meant: 404, and no signal.',
+      'The name of the process. Only its first 15 bytes count, as the kernel keeps no more. If the process has another name: 404, and no signal.',
     examples: ['node'],
   },
   comment: {
-    description: 'For the record, of at most 200 characters; it has no effect on anything else.',
+    description: 'For the record: at most 200 characters. It has no other effect.',
     examples: ['stuck import, ticket 4711'],
   },
 }
 
-/** What the answer to a dry run tells beside what is fixed. */
+/** What the answer to a dry run tells in addition to its fixed fields. */
 const { $schema: _, ...processSchema } = toJSONSchema(processSeen)
 const PROCESS: Schema = {
   ...processSchema,
   description:
-    'As far as the system tells: `command`, the name of the process; `uid`, its effective user id; `instance`, which identifies this very process, to send back; and `startedAt`, correct to about a second, for people to read.',
+    'The process, if the system describes it: `command`, its name; `uid`, its effective user id; `instance`, which identifies exactly this process; and `startedAt`, correct to about a second, for people to read.',
 }
 
-/** The schema that validates. Of the PID it tells what a string becomes, and not which strings there may be. */
+/** The schema that validates. It tells what the string of a PID becomes; the pattern tells which strings are valid. */
 const requestSchema = () => {
   const { $schema: _, properties: { pid, ...others } = {}, ...schema } = toJSONSchema(killRequest, { io: 'input' })
   const digits = { type: 'string', pattern: `^\\s*${digitsUpTo(Number.MAX_SAFE_INTEGER)}\\s*$` }
@@ -107,14 +108,14 @@ const requestSchema = () => {
   return { ...schema, title: 'KillRequest', properties, description: 'Unknown fields are refused.' }
 }
 
-/** Beside the media type, as OpenAPI 3.0 has no list of them in a schema. */
+/** Next to the media type, because a schema of OpenAPI 3.0 has no list of examples. */
 const requestExamples = () => ({
   plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
   safe: {
-    summary: 'Only the process that was seen, and wait until it is gone',
+    summary: 'Only the process of a dry run, and wait until it has exited',
     value: { pid: 1234, instance: '0a1b2c3d4e5f6071-1234-567890', waitMs: 5000 },
   },
-  look: { summary: 'See what would be killed', value: { pid: 1234, dryRun: true } },
+  look: { summary: 'Look at the process, without a signal', value: { pid: 1234, dryRun: true } },
   ...Object.fromEntries(
     Object.entries(FIELDS).flatMap(([name, { examples }]) =>
       examples.map((value, index) => [
@@ -135,18 +136,18 @@ const REASON: Record<string, Header> = {
   [REASON_HEADER]: {
     required: true,
     schema: { type: 'string', enum: REASONS },
-    description: 'Why there was no signal, in more detail than the body',
+    description: 'Why there was no signal, in more detail than in the body',
   },
 }
 const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
   401: { 'WWW-Authenticate': { required: true, schema: { enum: ['Bearer'] }, description: 'The scheme to use' } },
   405: { Allow: { required: true, schema: { enum: ['POST'] }, description: 'The method to use' } },
-  503: { 'Retry-After': { required: true, schema: { enum: ['1'] }, description: 'In how many seconds to try again' } },
+  503: { 'Retry-After': { required: true, schema: { enum: ['1'] }, description: 'Try again after this many seconds' } },
 }
 const REQUEST_ID = {
   'X-Request-Id': {
     schema: { type: 'string', format: 'uuid' },
-    description: 'The id of the request in the log (standalone server)',
+    description: 'The id of the request in the record (standalone server)',
   },
 }
 
@@ -188,9 +189,9 @@ const pathItem = (named: Readonly<Record<string, Answer>>, headers: Record<strin
     tags: [TAG],
     summary: 'Send SIGTERM to a process',
     description:
-      'Only SIGTERM, and only to the process itself. On Linux a process that has terminated but is not reaped, ' +
-      'and the id of a thread, are no process (404); PID 1, the server itself, kernel threads and what policy protects ' +
-      'are not to be signalled (403).',
+      'It sends only SIGTERM, and only to this process. On Linux, a process that has terminated but is not reaped is no ' +
+      'process (404), nor is a thread. PID 1, the server itself, kernel threads and what policy protects are never ' +
+      'signalled (403).',
     requestBody: {
       required: true,
       description: 'At most 4 KiB of JSON',
@@ -200,15 +201,15 @@ const pathItem = (named: Readonly<Record<string, Answer>>, headers: Record<strin
   },
 })
 
-// The exports other than `openapi` are what `psys-kill/openapi` has.
+// `psys-kill/openapi` has all exports except `openapi`.
 export const killPathItem = pathItem(answers, {}) satisfies KillPathItem
 export const guardedKillPathItem = pathItem({ ...answers, ...serverAnswers }, REQUEST_ID) satisfies KillPathItem
 
 export const securitySchemes = {
-  token: { type: 'http', scheme: 'bearer', description: 'Asked for where the server has a token' },
+  token: { type: 'http', scheme: 'bearer', description: 'Required if the server has a token' },
   clientCertificate: {
     type: 'mutualTLS',
-    description: 'Asked for where the server has the authority that signs the certificates of its clients',
+    description: 'Required if the server has a client CA',
   },
 } satisfies SecuritySchemes
 
@@ -223,15 +224,15 @@ export const openapi = (version: string) => {
       version,
       summary: 'Terminates a process by its PID',
       description:
-        'One endpoint that sends SIGTERM to a process, or says exactly why not. Every response is JSON. The answers ' +
-        'marked "standalone server" and the health check do not exist where the endpoint is embedded in another service.',
+        'One endpoint that sends SIGTERM to a process, or tells exactly why not. Every response is JSON. If the endpoint ' +
+        'is embedded in another service, it has no health check, and no answer that is marked "standalone server".',
       contact: { name: 'The maintainers of psys-kill' },
       license: { name: 'MIT', identifier: 'MIT' },
     },
-    servers: [{ url: 'http://127.0.0.1:3000', description: 'The standalone server, as it listens by default' }],
+    servers: [{ url: 'http://127.0.0.1:3000', description: 'The standalone server with its default settings' }],
     tags: [
-      { name: TAG, description: 'What is done to processes' },
-      { name: 'probes', description: 'What is asked about the server itself' },
+      { name: TAG, description: 'Processes' },
+      { name: 'probes', description: 'The server itself' },
     ],
     paths: {
       [KILL_PATH]: { post: { ...post, security: [{}, { token: [] }, { clientCertificate: [] }] } },
@@ -239,8 +240,8 @@ export const openapi = (version: string) => {
         get: {
           operationId: 'health',
           tags: ['probes'],
-          summary: 'Say that the server runs',
-          description: 'For probes: it needs no token and leaves no record. Standalone server only.',
+          summary: 'Tell whether the server runs',
+          description: 'For probes: it requires no token and is not recorded. Standalone server only.',
           security: [],
           responses: responsesOf(
             [
@@ -250,7 +251,7 @@ export const openapi = (version: string) => {
               ['origin', origin],
             ],
             {},
-            { 200: 'The server runs.', 403: 'The caller may not ask.' },
+            { 200: 'The server runs.', 403: 'The server does not accept this caller.' },
           ),
         },
       },

@@ -132,7 +132,11 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     // The close() of node:http also closes idle connections, on which a request may be arriving. Bun has no other.
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
     else NetServer.prototype.close.call(server)
-    setTimeout(() => server.closeIdleConnections(), IDLE_MS)
+    setTimeout(() => {
+      server.closeIdleConnections()
+      // Node does not call a connection idle on which nothing came yet.
+      for (const [socket, due] of connections) if (due === undefined) socket.destroy()
+    }, IDLE_MS)
     setTimeout(() => server.closeAllConnections(), GRACE_MS)
     await closed
   }

@@ -13,22 +13,17 @@ const NOT_SENT_AS_JSON = refusal(400, 'Invalid pid', 'content-type')
 const UNKNOWN_FIELD = refusal(400, 'Unknown field', 'unknown field')
 const TOO_LARGE = refusal(413, 'Payload Too Large', 'size')
 const FAILED = [500, '{"error":"Failed to kill process"}', null] as const
-const invalid = (field: string) => refusal(400, `Invalid ${field}`, field)
 
 type Answer = readonly [status: number, body: string, reason: string | null]
+type Headers = Record<string, string | undefined>
 
 /** Sends a body, and expects this answer and no unexpected error. A refused request must reach no signaller. */
-const expectAnswer = async (
-  body: BodyInit | null,
-  answer: Answer,
-  headers: Record<string, string | undefined> = {},
-) => {
+const expectAnswer = async (body: BodyInit | null, answer: Answer, headers: Headers = {}) => {
   const onError = vi.fn()
   const signaller = conditionalSignaller()
   expect(await told(postRaw(createApp({ signaller, onError }), body, headers))).toEqual(answer)
   expect(onError).not.toHaveBeenCalled()
-  const seen = [...signaller.pids, ...signaller.calls.map(({ pid }) => pid)]
-  expect(seen).toEqual(answer === OK ? [1234] : [])
+  expect([...signaller.pids, ...signaller.calls]).toEqual(answer === OK ? [1234] : [])
 }
 
 describe('a PID', () => {
@@ -60,17 +55,7 @@ describe('a body', () => {
   ])('that is %s has no PID', (body) => expectAnswer(body, INVALID_PID))
 
   test.each([
-    ...[
-      '',
-      ' ',
-      '{',
-      '{"pid":',
-      '{"pid":1234',
-      '{"pid":1234}}',
-      '{"pid":1234}{"pid":1}',
-      'undefined',
-      '[['.repeat(2000),
-    ],
+    ...['', ' ', '{', '{"pid":', '{"pid":1234', '{"pid":1234}}', '{"pid":1234}{"pid":1}', '[['.repeat(2000)],
     ...['pid=1234', '{pid:1234}', "{'pid':1234}", '{"pid":1234,}', '{"pid":1234}//', '{"pid":01234}', '{"pid":+1}'],
     ...['{"pid":.5}', '{"pid":NaN}', '{"pid":0x10}', '{"pid":1_000}', '{"pid":"12', '{"pid":"\n12"}', '\0'],
     ...['\u00a0{"pid":1234}', '{"pid":1234}\0', ')]}\'\n{"pid":1234}', '<pid>1234</pid>'],
@@ -90,47 +75,14 @@ describe('a body', () => {
 
   const json = ['application/json', 'application/json ; x=y', 'Application/JSON', 'application/merge-patch+json']
   const others = [
-    ...[
-      'text/plain;charset=UTF-8',
-      'application/x-www-form-urlencoded',
-      'multipart/form-data',
-      'text/json',
-      'json',
-      ' ',
-    ],
-    ...['application/jsonp', 'application/json5', 'application/json-seq', 'xapplication/json', ';', undefined],
+    ...['text/plain;charset=UTF-8', 'application/x-www-form-urlencoded', 'multipart/form-data', 'json', ' ', undefined],
+    ...['text/json', 'application/jsonp', 'application/json5', 'application/json-seq', 'xapplication/json', ';'],
     ...['text/plain, application/json', 'application/json, text/plain', 'text/plain;application/json'],
   ]
   test.each([...json.map((type) => [type, OK] as const), ...others.map((type) => [type, NOT_SENT_AS_JSON] as const)])(
     'sent as %j',
     (type, answer) => expectAnswer(latin1('{"pid":1234}'), answer, { 'content-type': type }),
   )
-})
-
-describe('the other fields', () => {
-  const long = 'x'.repeat(201)
-  test.each([
-    [
-      'instance',
-      ['"0a1b2c3d4e5f6071-1234-567890"', JSON.stringify('x'.repeat(64))],
-      ['""', '" a"', '"a\\n"', '"é"', '1'],
-    ],
-    ['waitMs', ['0', '-0', '250', '6e4'], ['-1', '0.5', '60001', '1e400', '"0"', '"250"', 'true', '[0]']],
-    ['dryRun', ['true', 'false'], ['0', '1', '"true"', '""', '[]']],
-    ['command', ['"node"', '""', '"\\u0000"'], ['0', 'true', '["node"]']],
-    ['comment', ['""', `"${'😀'.repeat(200)}"`], [`"${long}"`, `"${'😀'.repeat(201)}"`, '0', '["x"]']],
-  ])('%s is validated', async (name, right, wrong) => {
-    for (const value of right) await expectAnswer(`{"pid":1234,"${name}":${value}}`, OK)
-    for (const value of [...wrong, 'null', '{}']) await expectAnswer(`{"pid":1234,"${name}":${value}}`, invalid(name))
-  })
-
-  test.each([
-    ...['"startedBefore":"2000-01-01T00:00:00Z"', '"Instance":"x"', '"instance ":"x"', '"waitms":0', '"dry_run":true'],
-    ...['"comm":"node"', '"signal":"SIGKILL"', '"PID":1', '"":null', '"__proto__":{"pid":1}', '"constructor":1'],
-  ])('%s is unknown, and no signal is sent', async (field) => {
-    await expectAnswer(`{"pid":1234,${field}}`, UNKNOWN_FIELD)
-    await expectAnswer(`{${field},"pid":2147483648}`, UNKNOWN_FIELD)
-  })
 })
 
 /** A valid body of this many bytes, a third of them in white space of three bytes. */
@@ -222,16 +174,18 @@ describe.each([
     expect(await told(fetch(server.url + KILL, init))).toEqual(inside)
     return { answer: inside, causes }
   }
+  const CLONES = (c: Context) => c.req.raw.clone().text()
   const MOUNT_FIRST = 'Error: The body was read before: mount psys-kill before body parsers'
 
   test.each([
     ['json', (c: Context) => c.req.json().catch(() => {})],
     ['text', (c: Context) => c.req.text()],
     ['arrayBuffer', (c: Context) => c.req.arrayBuffer()],
-    ['raw.clone', (c: Context) => c.req.raw.clone().text()],
+    ['raw.clone', CLONES],
   ])('by %s is there for psys-kill too', async (_how, reads) => {
     expect(await ask(reads, '{"pid":1234}')).toEqual({ answer: OK, causes: [] })
-    expect(await ask(reads, '{"pid":1234 ')).toEqual({ answer: NOT_JSON, causes: [] })
+    for (const text of ['{"pid":1234 ', ...(reads === CLONES ? [] : [''])])
+      expect(await ask(reads, text)).toEqual({ answer: NOT_JSON, causes: [] })
   })
 
   test.each(['{"pid":1234}', '{"pid":1234 '])('by raw.text is a 500 that says what to do: %s', async (text) => {

@@ -116,6 +116,5 @@ test('a signaller must have terminate, and can return only outcomes of the table
 test('createApp needs a signaller alone', () => {
   expectTypeOf<Pick<AppOptions, 'signaller'>>().toExtend<AppOptions>()
   expectTypeOf<object>().not.toExtend<AppOptions>()
-  expectTypeOf<Parameters<NonNullable<AppOptions['onError']>>[0]>().toBeUnknown()
   expectTypeOf<Context['var']['killAttempt']>().toEqualTypeOf<KillAttempt | undefined>()
 })

@@ -1,17 +1,54 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
+import packageJson from '../../package.json' with { type: 'json' }
+import { GRACE_MS } from '../../src/standalone/connections.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
-import { BUILT_FILE, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
+import { startSleeper } from '../support/processes.ts'
+import { BUILT_FILE, health, startServer } from '../support/server.ts'
 import { TOKEN } from '../support/token.ts'
 
-const { spec } = parse(readFileSync(new URL('../../build/daemonset.yaml', import.meta.url), 'utf8'), { version: '1.1' })
+const read = (name: string) => readFileSync(new URL(`../../build/${name}`, import.meta.url), 'utf8')
+const dockerfile = read('Dockerfile')
+const { spec } = parse(read('daemonset.yaml'), { version: '1.1' })
 const pod = spec.template.spec
 const [container] = pod.containers
 
-const NOBODY = { uid: 65_534, gid: 65_534 }
+/** The value of an instruction of the Dockerfile. */
+const instruction = (name: string) => new RegExp(`^${name} (.*)$`, 'm').exec(dockerfile)?.[1] ?? ''
+const [node, ...entryPoint]: string[] = JSON.parse(instruction('ENTRYPOINT'))
+const [source = '', copied] = instruction('COPY').split(' ')
+
+/** Starts the built file as the image does, with arguments in which the token file and the port are the test's own. */
+const startImage = async (args: readonly string[], tokenFile: string, mode: number) => {
+  using folder = emptyFolder()
+  const file = folder.file('token')
+  writeFileSync(file, TOKEN, { mode })
+  const own: Record<string, string> = { [tokenFile]: file, 3000: '0' }
+  const command = [process.execPath, ...entryPoint.slice(0, -1), BUILT_FILE]
+  return await startServer({ command, args: args.map((arg) => own[arg] ?? arg), env: { PORT: '0' } })
+}
+const NOT_LOOPBACK = /^http:\/\/0\.0\.0\.0:(\d+)$/
+
+describe('build/Dockerfile', () => {
+  test('starts the built file with Node, as user 0', async () => {
+    expect(fileURLToPath(new URL(`../../${source}`, import.meta.url))).toBe(BUILT_FILE)
+    expect([node, entryPoint.at(-1)]).toEqual(['node', copied])
+    expect(entryPoint).toContain('--max-old-space-size=128')
+    expect(instruction('USER')).toBe('0')
+  })
+
+  test('has arguments with which the server starts beyond loopback, on its default port, with a token', async () => {
+    const args: string[] = JSON.parse(instruction('CMD'))
+    await using server = await startImage(args, '/run/psys-kill.token', 0o600)
+    expect(server.url).toMatch(NOT_LOOPBACK)
+    expect(args).not.toContain('--port')
+    expect(instruction('EXPOSE')).toBe('3000')
+    expect((await server.kill({ pid: 0 })).status).toBe(401)
+  })
+})
 
 describe('build/daemonset.yaml', () => {
   test('sees the processes of the node, and has the capability to kill them and no other', () => {
@@ -29,11 +66,11 @@ describe('build/daemonset.yaml', () => {
     expect(container.securityContext.privileged).toBeUndefined()
   })
 
-  test('reads the token from a Secret that none but the server may read', () => {
-    const [volume] = pod.volumes
-    const [mount] = container.volumeMounts
-    expect(volume).toMatchObject({ name: mount.name, secret: { secretName: 'psys-kill', defaultMode: 0o400 } })
-    expect(container.args.at(-1)).toBe(`${mount.mountPath}/token`)
+  test('runs the image of this release, and lets it end requests in flight', () => {
+    expect(container.image).toMatch(new RegExp(`/psys-kill:${packageJson.version}$`))
+    expect(dockerfile).toContain(`-t psys-kill:${packageJson.version} .`)
+    expect(container.command).toBeUndefined()
+    expect(pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual((2 * GRACE_MS) / 1000)
   })
 
   test('selects its own pods', () => {
@@ -41,46 +78,37 @@ describe('build/daemonset.yaml', () => {
   })
 
   test('has settings with which the server starts, and probes that it answers', async () => {
-    using folder = emptyFolder()
-    const file = folder.file('token')
-    writeFileSync(file, TOKEN, { mode: 0o400 })
-    const free: Record<string, string> = { 0: '0.0.0.0', 3000: '0' }
-    const args = container.args.map((arg: string) => (arg.endsWith('/token') ? file : (free[arg] ?? arg)))
-    await using server = await startServer({ args })
-    expect(server.stderr()).toBe('')
-    const { port } = new URL(server.url)
+    const [volume] = pod.volumes
+    const [mount] = container.volumeMounts
+    const [port] = container.ports
+    expect(volume).toMatchObject({ name: mount.name, secret: { secretName: 'psys-kill', defaultMode: 0o400 } })
+    expect(container.args[container.args.indexOf('--port') + 1]).toBe(`${port.containerPort}`)
+    expect(port.hostPort).toBe(3000)
+    await using server = await startImage(container.args, `${mount.mountPath}/token`, volume.secret.defaultMode)
+    expect(server.stderr()).toMatch(/^psys-kill: The token travels in clear text[^\n]+\n$/)
+    const [, ownPort = ''] = NOT_LOOPBACK.exec(server.url) ?? []
     for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) {
-      const { path, port: name } = container[probe].httpGet
-      expect(name).toBe(container.ports[0].name)
-      expect((await fetch(`http://127.0.0.1:${port}${path}`)).status).toBe(200)
+      expect(container[probe].httpGet).toEqual({ path: '/healthz', port: port.name })
+      expect(await health(`http://127.0.0.1:${ownPort}`)).toBe(200)
     }
+    expect((await server.kill({ pid: 0 })).status).toBe(401)
   })
 })
 
-// What the container runtime does with such a securityContext, without a container runtime.
-describeWith(['root', 'setpriv'], 'the single file, with a bounding set like the DaemonSet has', () => {
-  const kill = async (restrict: readonly string[]) => {
-    using target = await startTarget('', NOBODY)
-    const command = ['setpriv', '--no-new-privs', ...restrict, process.execPath, BUILT_FILE]
+// What a container runtime does with such a securityContext, without a container runtime.
+describeWith(['root', 'setpriv'], 'the single file, with a bounding set as in the DaemonSet', () => {
+  test.each([
+    ['kills the process of another user as user 0 with CAP_KILL alone', [], '-all,+kill', 200, 1 << 5],
+    ['may not without the capability', [], '-all', 403, 0],
+    ['may not as another user', ['--reuid', '65533', '--regid', '65533', '--clear-groups'], '-all,+kill', 403, 0],
+  ])('%s', async (_what, user, set, status, capabilities) => {
+    using target = startSleeper({ uid: 65_534, gid: 65_534 })
+    const command = ['setpriv', '--no-new-privs', ...user, '--bounding-set', set, process.execPath, BUILT_FILE]
     await using server = await startServer({ command, env: { PSYS_KILL_TOKEN: TOKEN } })
-    const [, capabilities = ''] =
-      /^CapEff:\s*(\w+)/m.exec(readFileSync(`/proc/${server.child.pid}/status`, 'utf8')) ?? []
-    const { status } = await server.kill({ pid: target.pid }, { authorization: `Bearer ${TOKEN}` })
-    if (status === 200) await target.ended
+    const own = readFileSync(`/proc/${server.child.pid}/status`, 'utf8')
+    expect(Number.parseInt(/^CapEff:\s*(\w+)/m.exec(own)?.[1] ?? '', 16)).toBe(capabilities)
+    expect((await server.kill({ pid: target.pid }, { authorization: `Bearer ${TOKEN}` })).status).toBe(status)
+    if (status === 200) expect(await target.ended).toBe('SIGTERM')
     expect(target.isAlive()).toBe(status !== 200)
-    return { status, capabilities: Number.parseInt(capabilities, 16) }
-  }
-
-  test("kills another user's process as user 0 with CAP_KILL alone", async () => {
-    expect(await kill(['--bounding-set', '-all,+kill'])).toEqual({ status: 200, capabilities: 1 << 5 })
-  })
-
-  test('may not without it', async () => {
-    expect(await kill(['--bounding-set', '-all'])).toEqual({ status: 403, capabilities: 0 })
-  })
-
-  test('may not as another user, for whom the capability has no effect', async () => {
-    const another = ['--reuid', '65533', '--regid', '65533', '--clear-groups', '--bounding-set', '-all,+kill']
-    expect(await kill(another)).toEqual({ status: 403, capabilities: 0 })
   })
 })

@@ -26,28 +26,18 @@ for (const implementation of [...implementations, ...withTls]) {
     const features: Feature[] = ['look', 'server', 'other user', 'connections', 'target']
     const has = features.filter((feature) => !lacks.includes(feature))
     const tls = what.endsWith('TLS') ? TLS : []
-    let servers: RunningServer[]
+    let server: RunningServer
+    let guarded: RunningServer | undefined
     let peer: Peer
     beforeAll(async () => {
-      servers = await Promise.all(
-        [{}, ...(has.includes('server') ? [GUARDED] : [])].map((env) => start(implementation, env, tls)),
-      )
-      const [server, guarded] = servers
-      if (!server?.child.pid) return expect.unreachable()
+      server = await start(implementation, {}, tls)
+      guarded = has.includes('server') ? await start(implementation, GUARDED, tls) : undefined
       const { url, record, child } = server
       // The name in the table is true: no shim or shebang has started another runtime.
       expect(readlinkSync(`/proc/${child.pid}/exe`)).toBe(realpathSync(runtimes[runtime]))
-      peer = {
-        url,
-        record,
-        pid: server.child.pid,
-        user: OTHER_USER,
-        remote: '127.0.0.1',
-        ca,
-        ...(guarded && { guarded }),
-      }
+      peer = { url, record, guarded, pid: child.pid ?? 0, user: OTHER_USER, remote: '127.0.0.1', ca }
     })
-    afterAll(() => Promise.all(servers.map((server) => server[Symbol.asyncDispose]())))
+    afterAll(() => Promise.all([server, guarded].map((each) => each?.[Symbol.asyncDispose]())))
 
     describeConformance(has, () => peer)
 
@@ -59,10 +49,8 @@ for (const implementation of [...implementations, ...withTls]) {
   })
 }
 
-test.each(withTls.filter(({ runtime }) => runtime !== 'Deno'))(
-  '$runtime requires client certificates',
-  async (node) => {
-    await using server = await start(node, {}, [...TLS, '--tls-client-ca', caFile])
-    expect(await askTls(server.url, { ca })).toMatchObject({ status: 401 })
-  },
-)
+const onNode = withTls.filter(({ runtime }) => runtime !== 'Deno')
+test.each(onNode)('$runtime requires client certificates', async (implementation) => {
+  await using server = await start(implementation, {}, [...TLS, '--tls-client-ca', caFile])
+  expect(await askTls(server.url, { ca })).toMatchObject({ status: 401 })
+})

@@ -38,14 +38,8 @@ export const denoEnv = (user: string | number = 'own') => {
 }
 
 /** A program, and what the runtime gets before and after it. A program that is not ours says its URL in its own words. */
-interface Program {
-  what: string
-  before?: readonly string[]
-  file: string
-  after?: readonly string[]
-  lacks?: readonly Feature[]
-  isOurs?: boolean
-}
+type Program = Readonly<{ what: string; file: string; lacks?: readonly Feature[]; isOurs?: boolean }> &
+  Readonly<Partial<Record<'before' | 'after', readonly string[]>>>
 export type Implementation = Program & { runtime: Runtime }
 
 export const ANY_URL = /(http:\/\/[^/\s]+)/
@@ -59,12 +53,9 @@ const single: Program = { what: 'single file', file: BUILT_FILE, after: PORT, is
 const main: Program = { ...single, what: 'main.ts', file: inFolder('../../src/standalone/main.ts') }
 const entry: Program = { what: 'deno-bun.ts', file: DENO_BUN_ENTRY, lacks: ['connections'] }
 const embedding: Program = { what: 'embedded', file: inFolder('embedding.mjs'), lacks: ['connections', 'server'] }
-const less = ({ what, lacks = [], ...program }: Program, ...before: string[]): Program => ({
-  ...program,
-  what: `${what}, less allowed`,
-  before,
-  lacks: [...lacks, 'look'],
-})
+const less = ({ what, lacks = [], ...program }: Program, ...before: string[]): Program => {
+  return { ...program, what: `${what}, less allowed`, before, lacks: [...lacks, 'look'] }
+}
 const on = (runtime: Runtime, ...programs: Program[]) => programs.map((program) => ({ runtime, ...program }))
 const onDeno = (program: Program): Program => ({ before: ['run', ...ALL], ...program })
 

@@ -7,27 +7,21 @@ import { runtimes } from './runtimes.ts'
 
 const src = fileURLToPath(new URL('../../src', import.meta.url))
 
-export interface Compatibility {
-  date: string
-  flags?: readonly string[]
-}
+export type Compatibility = Readonly<{ date: string; flags: readonly string[] }>
+const at = (date: string, ...flags: string[]): Compatibility => ({ date, flags })
+const COMPAT = 'nodejs_compat'
 /** The newest date that this workerd knows. */
-export const NEWEST: Compatibility = { date: '2026-11-17' }
+export const NEWEST = at('2026-11-17')
+/** The dates at which something changes for us: whether a Worker has node:fs. */
+export const WITH_FS = [at('2025-09-15', COMPAT), at('2026-08-03', COMPAT), at('2026-08-04'), NEWEST]
+export const WITHOUT_FS = [
+  ...[at('2024-01-01'), at('2026-08-03'), at('2026-11-17', 'no_nodejs_compat')],
+  ...[at('2024-09-23', COMPAT), at('2025-09-14', COMPAT)],
+]
+export const WITHOUT_CHILD_PROCESS = [at('2024-09-23', COMPAT), at('2025-09-15', COMPAT)]
 
-/** Bundles a Worker as its tools do: the runtime's own modules stay imports. */
-const bundle = async (source: string) => {
-  const { outputFiles } = await build({
-    stdin: { contents: source, resolveDir: src, loader: 'ts' },
-    bundle: true,
-    write: false,
-    format: 'esm',
-    platform: 'neutral',
-    mainFields: ['module', 'main'],
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['node:*'],
-  })
-  return outputFiles[0]?.text ?? ''
-}
+/** As the tools of Workers do: the runtime's own modules stay imports. */
+const MODULES = { external: ['node:*'], mainFields: ['module', 'main'], conditions: ['workerd', 'worker', 'browser'] }
 
 const CONFIG = `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
@@ -39,13 +33,15 @@ const worker :Workerd.Worker = (modules = [(name = "worker.js", esModule = embed
 /** Starts workerd with one Worker, which may reach private addresses. Rejects with its error text if it does not start. */
 export const startWorker = async (
   source: string,
-  { date, flags = [] }: Compatibility = NEWEST,
+  { date, flags }: Compatibility = NEWEST,
   variables: Readonly<Record<string, string>> = {},
 ) => {
   using folder = emptyFolder()
   const bindings = Object.entries(variables).map(([name, text]) => `(name = "${name}", text = "${text}")`)
   const compatibility = `compatibilityDate = "${date}", compatibilityFlags = ${JSON.stringify(flags)}`
-  writeFileSync(folder.file('worker.js'), await bundle(source))
+  const stdin = { contents: source, resolveDir: src, loader: 'ts' } as const
+  const outfile = folder.file('worker.js')
+  await build({ stdin, outfile, bundle: true, format: 'esm', platform: 'neutral', logLevel: 'error', ...MODULES })
   writeFileSync(folder.file('config.capnp'), `${CONFIG} ${compatibility}, bindings = [${bindings}]);`)
   const command = [runtimes.workerd, 'serve', '--control-fd=1', folder.file('config.capnp')]
   const server = await startServer({ command, args: [], listening: /"port":(\d+)/ })

@@ -1,7 +1,5 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
-import { connect } from 'node:net'
-import { text } from 'node:stream/consumers'
+import { get } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
 import { Hono, type MiddlewareHandler } from 'hono'
@@ -11,10 +9,12 @@ import { createApp } from '../../src/app/app.ts'
 import { KILL_PATH } from '../../src/app/contract.ts'
 import { CONDITIONS, type Delivery, type Outcome } from '../../src/app/signaller.ts'
 import { type AccessLogOptions, accessLog } from '../../src/server/access-log.ts'
+import { startPeer } from '../support/peer.ts'
 import { postRaw } from '../support/post.ts'
 
 afterEach(() => {
   vi.useRealTimers()
+  vi.restoreAllMocks()
 })
 
 type Terminate = (pid: number, delivery: Delivery) => Outcome | Promise<Outcome>
@@ -23,18 +23,11 @@ const throwing = (thrown: unknown) => () => {
   throw thrown
 }
 
-/** A service with a record in front of the app, and all that was written. */
-const serviceWith = (
-  terminate: Terminate,
-  options: Partial<AccessLogOptions> = {},
-  inner: MiddlewareHandler[] = [],
-) => {
+/** A service with a record in front of the app and of other middleware, and all that was written. */
+const serviceWith = (terminate: Terminate, options: Partial<AccessLogOptions> = {}, ...inner: MiddlewareHandler[]) => {
   const lines: string[] = []
   const signalled: boolean[] = []
-  const write: AccessLogOptions['write'] = (line, isSignal) => {
-    lines.push(line)
-    signalled.push(isSignal)
-  }
+  const write: AccessLogOptions['write'] = (line, isSignal) => signalled.push(isSignal) && lines.push(line)
   const service = new Hono()
     .use(accessLog({ write, ...options }), ...inner)
     .route('/', createApp({ signaller: { supports: CONDITIONS, terminate } }))
@@ -42,32 +35,35 @@ const serviceWith = (
   return { service, lines, signalled, records, kill: (body: string) => postRaw(service, body) }
 }
 
+/** A middleware that names the caller. */
+const calledBy =
+  (name: string): MiddlewareHandler =>
+  (c, next) => {
+    c.set('killCaller', name)
+    return next()
+  }
+
 /** What ends a line, or moves the cursor, for any reader: control characters, C1 and the Unicode line ends. */
-const FORGING = [
-  ...'\n\r\t\v\f\b\0\u001b\u007f\u0085\u009b\u2028\u2029\ufeff\u202e',
-  '\r\n',
-  '"',
-  '\\',
-  '"}\n{"pid":1}',
-]
+const CONTROLS = [...'\n\r\t\v\f\b\0\u001b\u007f\u0085\u009b\u2028\u2029\ufeff\u202e']
+const FORGING = [...CONTROLS, '\r\n', '"', '\\', '"}\n{"pid":1}']
 const isOneLine = (line: string | undefined) => expect(line).toMatch(/^[\x20-\x7e]+$/)
 
 describe('the record of a request', () => {
   test('is one line of JSON with all that happened', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-24T08:00:00.007Z') })
-    const caller: MiddlewareHandler = (c, next) => {
-      c.set('killCaller', 'alice')
-      return next()
+    vi.spyOn(performance, 'now').mockReturnValueOnce(10).mockReturnValueOnce(11.23456)
+    let remote: { address?: string } = { address: '192.0.2.7' }
+    const leave: Terminate = (_pid, { onSignal }) => {
+      remote = {}
+      onSignal({ code: 'sent', command: 'sleep' })
+      return { code: 'sent', command: 'sleep' }
     }
-    const remote = { remote: { address: '192.0.2.7' } }
-    const terminate: Terminate = () => ({ code: 'sent', command: 'sleep' })
-    const { kill, records } = serviceWith(terminate, { getConnInfo: () => remote }, [caller])
+    const { kill, records } = serviceWith(leave, { getConnInfo: () => ({ remote }) }, calledBy('alice'))
     const response = await kill('{"pid":1234,"comment":"ticket 4711"}')
-    vi.setSystemTime(new Date('2026-11-24T08:00:00.008Z'))
-    await kill('{"pid":7}')
-    const first = {
+    const record = {
       time: '2026-11-24T08:00:00.007Z',
       id: expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
+      // It was there when the request came.
       remote: '192.0.2.7',
       by: 'alice',
       method: 'POST',
@@ -77,51 +73,34 @@ describe('the record of a request', () => {
       outcome: 'sent',
       comment: 'ticket 4711',
       status: 200,
-      ms: expect.any(Number),
+      ms: 1.235,
     }
-    const { comment: _, ...second } = { ...first, time: '2026-11-24T08:00:00.008Z', pid: 7 }
-    expect(records()).toEqual([first, second])
-    expect(Object.keys(records()[0])).toEqual(Object.keys(first))
+    expect(records()).toEqual([record])
+    expect(Object.keys(records()[0])).toEqual(Object.keys(record))
     expect(response.headers.get('x-request-id')).toBe(records()[0].id)
+    vi.setSystemTime(new Date('2026-11-24T08:00:00.008Z'))
+    await kill('{"pid":7}')
+    expect(records()[1].time).toBe('2026-11-24T08:00:00.008Z')
   })
 
-  test('has the address of the client, on Node, that was there when the request came', async () => {
+  test('has the address of the client, on Node', async () => {
     const { service, records } = serviceWith(sent, { getConnInfo })
-    const server = createServer(getRequestListener(service.fetch)).listen(0, '127.0.0.1')
-    await once(server, 'listening')
-    const address = server.address()
+    using server = await startPeer(getRequestListener(service.fetch))
     // On Linux all of 127.0.0.0/8 is this machine. Elsewhere the client has the server's address.
     const localAddress = process.platform === 'linux' ? '127.1.2.3' : '127.0.0.1'
-    const port = typeof address === 'object' && address ? address.port : 0
-    const client = connect({ host: '127.0.0.1', port, localAddress })
-    client.end('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
-    expect(await text(client)).toMatch(/^HTTP\/1\.1 404 /)
-    server.close()
+    const [response] = await once(get(server.url, { localAddress, agent: false }), 'response')
+    response.resume()
     expect(records()).toMatchObject([{ remote: localAddress }])
-  })
-
-  test('keeps an address that is gone at the end', async () => {
-    let address: string | undefined = '192.0.2.7'
-    const leave: Terminate = () => {
-      address = undefined
-      return { code: 'sent' }
-    }
-    const { kill, records } = serviceWith(leave, { getConnInfo: () => ({ remote: { address } }) })
-    await kill('{"pid":7}')
-    expect(records()).toMatchObject([{ remote: '192.0.2.7' }])
   })
 
   test.each<[Outcome, reason: string | undefined, status: number, isSignal: boolean]>([
     [{ code: 'sent' }, undefined, 200, true],
     [{ code: 'exited' }, undefined, 200, true],
-    [{ code: 'running' }, undefined, 200, true],
     [{ code: 'would send' }, undefined, 200, false],
     [{ code: 'ESRCH' }, 'gone', 404, false],
     [{ code: 'ESRCH', reason: 'other instance' }, 'other instance', 404, false],
-    [{ code: 'EPERM' }, 'not permitted', 403, false],
     [{ code: 'EPERM', reason: 'protected' }, 'protected', 403, false],
     [{ code: 'no command' }, 'not supported', 501, false],
-    [{ code: 'too many waits' }, 'too many waits', 503, false],
   ])('of %j has the reason %s', async (outcome, reason, status, isSignal) => {
     const { kill, records, signalled } = serviceWith(() => outcome)
     await kill('{"pid":7,"dryRun":true}')
@@ -130,42 +109,11 @@ describe('the record of a request', () => {
     expect(signalled).toEqual([isSignal])
   })
 
-  test.each([
-    ['{"pid":"12abc"}', '12abc', 'pid'],
-    ['{"pid":-5}', -5, 'pid'],
-    ['{"pid":null}', 'null', 'pid'],
-    ['{"pid":{"a":"b"}}', '{"a":"b"}', 'pid'],
-    ['{"pid":""}', '', 'pid'],
-    ['[]', undefined, 'pid'],
-    ['no JSON', undefined, 'body'],
-    ['{"pid":7,"comment":1}', 7, 'comment'],
-  ])('of the refused %s has the PID %s as it was sent, and the reason %s', async (body, pid, reason) => {
-    const { kill, records } = serviceWith(sent)
-    await kill(body)
-    expect(records()).toMatchObject([{ outcome: 'refused', status: 400, reason }])
-    expect(records()[0].pid).toEqual(pid)
-    expect(records()[0]).not.toHaveProperty('comment')
-  })
-
   test('has no outcome and no reason on another route', async () => {
     const { service, records } = serviceWith(sent)
     await service.request('/elsewhere', { method: 'DELETE' })
     expect(records()).toMatchObject([{ method: 'DELETE', path: '/elsewhere', status: 404 }])
     for (const name of ['outcome', 'reason', 'pid', 'remote', 'by']) expect(records()[0]).not.toHaveProperty(name)
-  })
-
-  test('has what took place in milliseconds', async () => {
-    const busy: Terminate = () => {
-      const end = performance.now() + 5
-      while (performance.now() < end);
-      return { code: 'sent' }
-    }
-    const { kill, records } = serviceWith(busy)
-    const before = performance.now()
-    await kill('{"pid":7}')
-    expect(records()[0].ms).toBeGreaterThanOrEqual(5)
-    expect(records()[0].ms).toBeLessThan(performance.now() - before + 0.001)
-    expect(String(records()[0].ms)).toMatch(/^\d+(\.\d{1,3})?$/)
   })
 })
 
@@ -178,23 +126,19 @@ describe('the record of a signal', () => {
   }
 
   test('is written when it goes out, and a second one with the same id tells the end', async () => {
-    const { kill, records, signalled } = serviceWith(
-      telling(() => {
-        expect(records()).toMatchObject([{ pid: 7, command: 'sleep', outcome: 'sent', comment: 'x', status: 200 }])
-        return { code: 'exited', command: 'sleep' }
-      }),
-    )
+    const end = (): Outcome => {
+      expect(records()).toMatchObject([{ pid: 7, command: 'sleep', outcome: 'sent', comment: 'x', status: 200 }])
+      return { code: 'exited', command: 'sleep' }
+    }
+    const { kill, records, signalled } = serviceWith(telling(end))
     await kill('{"pid":7,"waitMs":9,"comment":"x"}')
     expect(records()).toMatchObject([{ outcome: 'sent' }, { pid: 7, outcome: 'exited', comment: 'x', status: 200 }])
     expect(records()[0].id).toBe(records()[1].id)
     expect(signalled).toEqual([true, true])
   })
 
-  test('is one if there is no wait', async () => {
-    const { kill, records } = serviceWith(telling(() => ({ code: 'sent', command: 'sleep' })))
-    await kill('{"pid":7,"comment":"x"}')
-    expect(records()).toMatchObject([{ outcome: 'sent', command: 'sleep', comment: 'x', status: 200 }])
-  })
+  const EXITING = telling(() => ({ code: 'exited' }))
+  const SENDING = telling(() => ({ code: 'sent', command: 'sleep' }))
 
   test('that a gateway forwards is written before, and again with the end', async () => {
     const { kill, records, signalled } = serviceWith(telling(() => ({ code: 'ESRCH' }), 'forwarded'))
@@ -215,25 +159,15 @@ describe('the record of a signal', () => {
       await next()
       throw new Error('of the host')
     }
-    const hosted = serviceWith(
-      telling(() => ({ code: 'sent' })),
-      {},
-      [fails],
-    )
+    const hosted = serviceWith(SENDING, {}, fails)
     hosted.service.onError((_error, c) => c.text('sorry', 500))
     expect((await hosted.kill('{"pid":7}')).status).toBe(500)
-    expect(hosted.records()).toMatchObject([
-      { outcome: 'sent', status: 200 },
-      { outcome: 'sent', status: 500 },
-    ])
+    expect(hosted.records().map(({ outcome, status }) => `${outcome} ${status}`)).toEqual(['sent 200', 'sent 500'])
   })
 
   test('that cannot be written is no 500: the error goes to console.error', async () => {
     using error = vi.spyOn(console, 'error').mockImplementation(() => {})
-    const { kill } = serviceWith(
-      telling(() => ({ code: 'exited' })),
-      { write: throwing('disk full') },
-    )
+    const { kill } = serviceWith(EXITING, { write: throwing('disk full') })
     expect((await kill('{"pid":7,"waitMs":9}')).status).toBe(200)
     expect((await kill('{"pid":"x"}')).status).toBe(400)
     expect(error.mock.calls).toEqual([['disk full'], ['disk full'], ['disk full']])
@@ -255,7 +189,9 @@ describe('nothing that a client sends', () => {
     expect(lines).toHaveLength(7)
     for (const line of lines) isOneLine(line)
     expect(naming.records()).toMatchObject([{ command: value, comment: value }])
-    expect(refusing.records()[0].pid).toBe(value)
+    const pids = [value, JSON.stringify([char]), JSON.stringify({ [char]: char }), 7]
+    expect(refusing.records().map(({ pid }) => pid)).toEqual(pids)
+    expect(refusing.records()[0]).toMatchObject({ outcome: 'refused', reason: 'pid', status: 400 })
     expect(refusing.records().at(-1).detail).toBe(JSON.stringify(value))
     expect(failing.records()[0].error).toContain(value)
   })
@@ -269,11 +205,8 @@ describe('nothing that a client sends', () => {
   })
 
   test('fills a disk', async () => {
-    const long: MiddlewareHandler = (c, next) => {
-      c.set('killCaller', 'a'.repeat(1000))
-      return next()
-    }
-    const { kill, service, lines, records } = serviceWith(throwing(new Error('long '.repeat(10_000))), {}, [long])
+    const long = new Error('long '.repeat(10_000))
+    const { kill, service, lines, records } = serviceWith(throwing(long), {}, calledBy('a'.repeat(1000)))
     await kill(JSON.stringify({ pid: 'é'.repeat(1500) }))
     await kill(JSON.stringify({ pid: ['x'.repeat(4000)] }))
     await kill(JSON.stringify({ pid: `${'x'.repeat(63)}😀` }))
@@ -310,7 +243,6 @@ describe('an unexpected error', () => {
     ['a string', 'a string'],
     [undefined, 'unknown'],
     [null, 'unknown'],
-    [false, 'false'],
     [Symbol('s'), 'Symbol(s)'],
     [Object.assign(new Error('bare'), { stack: undefined }), 'bare'],
     [Object.create(null), OBJECT],
@@ -323,14 +255,11 @@ describe('an unexpected error', () => {
   })
 
   test('is all that quiet writes', async () => {
-    const { kill, service, lines, records } = serviceWith(
-      (pid) => (pid === 7 ? { code: 'sent' } : throwing('disk on fire')()),
-      { quiet: true },
-    )
+    const terminate: Terminate = (pid) => (pid === 7 ? { code: 'sent' } : throwing('disk on fire')())
+    const { kill, service, records } = serviceWith(terminate, { quiet: true })
     expect((await kill('{"pid":7}')).headers.has('x-request-id')).toBe(true)
     await kill('{"pid":"x"}')
     await service.request('/elsewhere')
-    expect(lines).toEqual([])
     await kill('{"pid":8}')
     expect(records()).toMatchObject([{ outcome: 'failed', error: 'disk on fire' }])
   })
@@ -374,9 +303,8 @@ describe('the id of a request', () => {
     const trusting = requestId({ headerName: 'X-Correlation-Id' })
     const headers = { 'x-correlation-id': 'from-the-proxy', 'x-request-id': 'forged' }
     const trusted = await ask(pieces(trusting), headers)
-    const { id, headers: answered } = trusted
-    const all = [id, answered.get('x-correlation-id'), answered.get('x-request-id')]
-    expect(all).toEqual(['from-the-proxy', 'from-the-proxy', 'from-the-proxy'])
+    const answered = ['x-correlation-id', 'x-request-id'].map((name) => trusted.headers.get(name))
+    expect([trusted.id, ...answered]).toEqual(['from-the-proxy', 'from-the-proxy', 'from-the-proxy'])
   })
 
   test('is known to the host, which can change and delete the header', async () => {

@@ -114,24 +114,26 @@ describe('allowOrigins', () => {
     }
   })
 
-  test.each(ORIGINS)('passes the pages of %s with CORS, without credentials, and lets them read why', async (name) => {
-    const { said, headers } = await ask({ origin: name, 'sec-fetch-site': 'cross-site' })
-    expect(said).toEqual(PASSED)
-    expect(cors(headers)).toEqual(['access-control-allow-origin', 'access-control-expose-headers'])
-    expect(headers.get('access-control-allow-origin')).toBe(name)
-    expect(headers.get('access-control-expose-headers')).toBe('X-Request-Id,Psys-Kill-Reason')
-    expect(headers.get('vary')).toBe('Origin')
-  })
-
-  test('answers their preflight', async () => {
-    const preflight = { origin: 'https://tools.example', 'access-control-request-method': 'POST' }
-    const { said, headers } = await ask(preflight, { method: 'OPTIONS' })
-    expect(said).toEqual([204, '', null, undefined])
-    expect(headers.get('access-control-allow-origin')).toBe('https://tools.example')
-    expect(headers.get('access-control-allow-methods')).toBe('POST')
-    expect(headers.get('access-control-allow-headers')).toBe('Authorization,Content-Type')
-    expect(headers.has('access-control-allow-credentials')).toBe(false)
-  })
+  test.each(ORIGINS)(
+    'passes the pages of %s with CORS, without credentials, and answers their preflight',
+    async (name) => {
+      const asked = await ask({ origin: name, 'sec-fetch-site': 'cross-site' })
+      expect(asked.said).toEqual(PASSED)
+      expect(cors(asked.headers)).toEqual(['access-control-allow-origin', 'access-control-expose-headers'])
+      expect(asked.headers.get('access-control-allow-origin')).toBe(name)
+      expect(asked.headers.get('access-control-expose-headers')).toBe('X-Request-Id,Psys-Kill-Reason')
+      expect(asked.headers.get('vary')).toBe('Origin')
+      const { said, headers } = await ask(
+        { origin: name, 'access-control-request-method': 'POST' },
+        { method: 'OPTIONS' },
+      )
+      expect(said).toEqual([204, '', null, undefined])
+      const allowed = ['origin', 'methods', 'headers', 'credentials'].map((what) =>
+        headers.get(`access-control-allow-${what}`),
+      )
+      expect(allowed).toEqual([name, 'POST', 'Authorization,Content-Type', null])
+    },
+  )
 
   // If URL and Host differ, the browser's origin follows Host.
   test.each<[Headers, string, boolean]>([
@@ -157,15 +159,5 @@ describe('allowOrigins', () => {
     expect((await kept({ origin: 'https://tools.example' })).said).toEqual(PASSED)
     // A request without Origin does not have the empty one.
     expect(cors((await kept({}, { method: 'OPTIONS' })).headers)).toEqual([])
-  })
-
-  test('returns its answers, so that a handler may call it', async () => {
-    const guard = allowOrigins(['https://tools.example'])
-    const service = new Hono().all('/', async (c) => (await guard(c, async () => {})) ?? c.text('passed'))
-    const status = async (name: string, method: string) =>
-      (await service.request('/', { method, headers: { origin: name } })).status
-    expect(await status('https://evil.example', 'POST')).toBe(403)
-    expect(await status('https://tools.example', 'OPTIONS')).toBe(204)
-    expect(await status('http://localhost', 'POST')).toBe(200)
   })
 })

@@ -1,74 +1,59 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { KILL_PATH } from '../../src/app/answers.ts'
+import { hasChromium, startChromium } from '../support/chromium.ts'
+import { blocksOf } from '../support/markdown.ts'
+import { KILL } from '../support/post.ts'
+import { startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import { startTarget, type Target } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
-
-const EXECUTABLE = '/usr/bin/chromium'
-const hasChromium = existsSync(EXECUTABLE)
 
 interface Prey {
   url: string
   pid: number
 }
 
-/** Each runs in a page and resolves when it has done what it can; what the browser forbids it swallows. */
-const ATTACKS: Record<string, (prey: Prey) => Promise<void>> = {
+/** Each runs in a page, and resolves when it has tried everything. What the browser forbids is no error. */
+const ATTACKS: Record<string, (prey: Prey) => Promise<unknown>> = {
   'fetch with every content type and mode': async ({ url, pid }) => {
     const body = JSON.stringify({ pid })
-    const types = [
-      '',
-      'application/json',
-      'text/plain',
-      'application/x-www-form-urlencoded',
-      'multipart/form-data; boundary=x',
-    ]
+    const forms = ['application/x-www-form-urlencoded', 'multipart/form-data; boundary=x']
     for (const mode of ['cors', 'no-cors', 'same-origin'] as const)
       for (const credentials of ['omit', 'include'] as const)
-        for (const type of types) {
+        for (const type of ['', 'application/json', 'text/plain', ...forms]) {
           const headers: Record<string, string> = type ? { 'content-type': type } : {}
           await fetch(url, { method: 'POST', mode, credentials, headers, body }).catch(() => {})
         }
-    await fetch(url, { method: 'POST', mode: 'no-cors', body: new Blob([body]), keepalive: true }).catch(() => {})
-    await fetch(url, { method: 'POST', mode: 'no-cors', body: new URLSearchParams({ pid: String(pid) }) }).catch(
-      () => {},
-    )
+    for (const other of [new Blob([body]), new URLSearchParams({ pid: String(pid) })])
+      await fetch(url, { method: 'POST', mode: 'no-cors', body: other, keepalive: true }).catch(() => {})
     await fetch(`${url}?pid=${pid}`, { mode: 'no-cors' }).catch(() => {})
   },
-  XMLHttpRequest: async ({ url, pid }) => {
-    for (const type of ['text/plain', 'application/json'])
+  'XMLHttpRequest and sendBeacon': async ({ url, pid }) => {
+    const body = JSON.stringify({ pid })
+    for (const type of ['text/plain', 'application/json']) {
       await new Promise((done) => {
         const request = new XMLHttpRequest()
         request.open('POST', url)
         request.setRequestHeader('content-type', type)
         request.onloadend = done
-        request.send(JSON.stringify({ pid }))
+        request.send(body)
       })
-  },
-  sendBeacon: async ({ url, pid }) => {
-    const body = JSON.stringify({ pid })
-    navigator.sendBeacon(url, body)
-    navigator.sendBeacon(url, new URLSearchParams({ pid: String(pid) }))
-    for (const type of ['text/plain', 'application/json']) {
       try {
         navigator.sendBeacon(url, new Blob([body], { type }))
       } catch {}
     }
+    navigator.sendBeacon(url, new URLSearchParams({ pid: String(pid) }))
   },
   'a form': async ({ url, pid }) => {
     for (const enctype of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data']) {
-      const frame = document.createElement('iframe')
-      frame.name = enctype
+      const frame = Object.assign(document.createElement('iframe'), { name: enctype })
       const form = document.createElement('form')
       Object.assign(form, { method: 'POST', action: url, enctype, target: enctype })
-      const input = document.createElement('input')
-      // As text/plain this is valid JSON: {"pid":1234,"x":"="}
-      Object.assign(input, { name: `{"pid":${pid},"x":"`, value: '"}' })
-      form.append(input)
+      // As text/plain this is valid JSON: {"pid":1234,"comment":"="}
+      form.append(Object.assign(document.createElement('input'), { name: `{"pid":${pid},"comment":"`, value: '"}' }))
       document.body.append(frame, form)
       await new Promise((loaded) => {
         frame.onload = loaded
@@ -77,26 +62,26 @@ const ATTACKS: Record<string, (prey: Prey) => Promise<void>> = {
     }
   },
   'an image, a script, a style sheet and a frame': async ({ url, pid }) => {
-    const load = (element: HTMLElement) =>
-      new Promise((done) => {
-        element.onload = done
-        element.onerror = done
+    const src = `${url}?pid=${pid}`
+    for (const element of [
+      Object.assign(document.createElement('img'), { src }),
+      Object.assign(document.createElement('script'), { src }),
+      Object.assign(document.createElement('link'), { rel: 'stylesheet', href: src }),
+      Object.assign(document.createElement('iframe'), { src }),
+    ])
+      await new Promise((done) => {
+        Object.assign(element, { onload: done, onerror: done })
         document.body.append(element)
       })
-    const src = `${url}?pid=${pid}`
-    await load(Object.assign(document.createElement('img'), { src }))
-    await load(Object.assign(document.createElement('script'), { src }))
-    await load(Object.assign(document.createElement('link'), { rel: 'stylesheet', href: src }))
-    await load(Object.assign(document.createElement('iframe'), { src }))
   },
-  'a sandboxed frame': async ({ url, pid }) => {
+  'a sandboxed frame': ({ url, pid }) => {
     const frame = Object.assign(document.createElement('iframe'), { sandbox: 'allow-scripts' })
     frame.srcdoc = `<script>
       const send = (mode, type) =>
         fetch(${JSON.stringify(url)}, { method: 'POST', mode, headers: { 'content-type': type }, body: '{"pid":${pid}}' }).catch(() => {})
       Promise.all([send('no-cors', 'text/plain'), send('cors', 'application/json')]).then(() => parent.postMessage('done', '*'))
     </script>`
-    await new Promise((done) => {
+    return new Promise((done) => {
       window.onmessage = done
       document.body.append(frame)
     })
@@ -112,10 +97,10 @@ const ATTACKS: Record<string, (prey: Prey) => Promise<void>> = {
   },
 }
 
-/** Serves an empty page on a port of its own. */
-const servePages = async () => {
+/** Serves a page on a port of its own. */
+const servePage = async (html = () => '<!doctype html><title>A page</title><body></body>') => {
   const server = createServer((_request, response) => {
-    response.setHeader('content-type', 'text/html').end('<!doctype html><title>A page</title><body></body>')
+    response.setHeader('content-type', 'text/html').end(html())
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
@@ -128,58 +113,52 @@ const servePages = async () => {
   }
 }
 
-describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (needs ${EXECUTABLE})`}`, () => {
+describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium)'}`, () => {
   let browser: Browser
   let page: Page
   let pages: Disposable & { port: string }
   const pending = new Set<unknown>()
 
   beforeAll(async () => {
-    browser = await chromium.launch({
-      executablePath: EXECUTABLE,
-      args: [
-        ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'],
-        ...['--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP *.example 127.0.0.1'],
-      ],
-    })
+    browser = await startChromium()
     page = await browser.newPage()
     page.on('request', (request) => pending.add(request))
     page.on('requestfinished', (request) => pending.delete(request))
     page.on('requestfailed', (request) => pending.delete(request))
-    pages = await servePages()
+    pages = await servePage()
   })
   afterAll(async () => {
     await browser?.close()
     pages?.[Symbol.dispose]()
   })
 
-  const settled = () => expect.poll(() => pending.size).toBe(0)
-
   describe.each([
-    ['another site, over plain HTTP', 'evil.example', '127.0.0.1'],
+    ['another site', 'evil.example', '127.0.0.1'],
     ['another port of localhost', 'localhost', 'localhost'],
     ['another port of 127.0.0.1', '127.0.0.1', '127.0.0.1'],
-    ['localhost, to 127.0.0.1', 'localhost', '127.0.0.1'],
-    ['another site, by a name that it points to this machine', 'evil.example', 'rebound.example'],
+    ['localhost, to 127.0.0.1,', 'localhost', '127.0.0.1'],
+    ['another site, by a name that it points to this machine,', 'evil.example', 'rebound.example'],
   ])('a page on %s', (_title, from, to) => {
     let server: RunningServer
     let canary: Target
     let prey: Prey
     beforeAll(async () => {
       server = await startServer()
-      canary = await startTarget()
-      prey = { url: `http://${to}:${new URL(server.url).port}${KILL_PATH}`, pid: canary.pid }
+      canary = startSleeper()
+      prey = { url: `http://${to}:${new URL(server.url).port}${KILL}`, pid: canary.pid }
     })
     afterAll(async () => {
-      canary[Symbol.dispose]()
+      // It was within reach all the time.
+      expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
+      expect(await canary.ended).toBe('SIGTERM')
       await server[Symbol.asyncDispose]()
     })
 
-    test.each(Object.keys(ATTACKS))('cannot kill with %s', async (name) => {
+    test.each(Object.entries(ATTACKS))('cannot kill with %s', async (_name, attack) => {
       const before = server.records.length
       await page.goto(`http://${from}:${pages.port}/`)
-      await page.evaluate(ATTACKS[name] ?? expect.unreachable(), prey)
-      await settled()
+      await page.evaluate(attack, prey)
+      await expect.poll(() => pending.size).toBe(0)
       const marker = (await server.kill({})).headers.get('x-request-id')
       await server.record(({ id }) => id === marker)
       const records = server.records.slice(before).filter(({ id }) => id !== marker)
@@ -189,108 +168,122 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ` (needs ${EXECUT
       expect(canary.isAlive()).toBe(true)
     })
 
-    test('cannot kill by going there, and cannot read what it is told', async () => {
+    test('cannot read the answer, nor kill by going there', async () => {
       await page.goto(`http://${from}:${pages.port}/`)
-      const read = await page.evaluate(
-        ({ url }) =>
-          fetch(url, { method: 'POST' })
-            .then((response) => response.text())
-            .catch((error) => String(error)),
-        prey,
-      )
-      expect(read).toContain('TypeError')
+      const asked = page.evaluate(({ url }) => fetch(url, { method: 'POST' }).then((got) => got.text(), String), prey)
+      expect(await asked).toContain('TypeError')
       await Promise.all([page.waitForURL(prey.url), page.evaluate(({ url }) => location.assign(url), prey)])
       expect(await page.textContent('body')).toMatch(/not allowed/i)
       expect(canary.isAlive()).toBe(true)
     })
-
-    test('and the canary was within reach all the time', async () => {
-      expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
-      expect(await canary.ended).toBe('SIGTERM')
-    })
-  })
-
-  test('DNS rebinding does not make a page the same origin', async () => {
-    using canary = await startTarget()
-    let port: string
-    {
-      using attacker = await servePages()
-      port = attacker.port
-      await page.goto(`http://evil.example:${port}/`)
-    }
-    // Under the same name and port there is another server now.
-    await using server = await startServer({ args: ['--port', port] })
-    const answer = await page.evaluate(
-      async ({ path, pid }) => {
-        const headers = { 'content-type': 'application/json' }
-        const response = await fetch(path, { method: 'POST', headers, body: JSON.stringify({ pid }) })
-        return { status: response.status, text: await response.text() }
-      },
-      { path: KILL_PATH, pid: canary.pid },
-    )
-    expect(answer).toEqual({ status: 403, text: '{"error":"Host not allowed"}' })
-    expect(canary.isAlive()).toBe(true)
-    expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
   })
 
   /** What a page gets that calls as the README says. */
-  const callFrom = (
-    origin: string,
-    prey: Prey,
-    headers: Record<string, string> = {},
-    credentials: RequestCredentials = 'omit',
-    dryRun = false,
-  ) =>
-    page.goto(origin).then(() =>
-      page.evaluate(
-        async ({ url, pid, headers, credentials, dryRun }) => {
-          try {
-            const init = { method: 'POST', credentials, body: JSON.stringify({ pid, dryRun }) }
-            const response = await fetch(url, { ...init, headers: { 'content-type': 'application/json', ...headers } })
-            return { status: response.status, text: await response.text(), id: response.headers.get('x-request-id') }
-          } catch (error) {
-            return String(error)
-          }
-        },
-        { ...prey, headers, credentials, dryRun },
-      ),
+  const callFrom = async (origin: string, url: string, body: object, init: RequestInit = {}) => {
+    await page.goto(origin)
+    return page.evaluate(
+      async ([url, body, init]) => {
+        const headers = { 'content-type': 'application/json', ...init.headers }
+        const response = await fetch(url, { method: 'POST', credentials: 'omit', ...init, body, headers })
+        const [id, reason] = ['x-request-id', 'psys-kill-reason'].map((name) => response.headers.get(name))
+        return { status: response.status, text: await response.text(), id, reason }
+      },
+      [url, JSON.stringify(body), init] as const,
     )
+  }
 
-  test('a page on an allowed origin kills, and reads the answer', async () => {
+  test('DNS rebinding does not make a page the same origin', async () => {
+    using canary = startSleeper()
+    let port: string
+    {
+      using attacker = await servePage()
+      port = attacker.port
+      await page.goto(`http://evil.example:${port}/`)
+    }
+    // Now another server has this name and port.
+    await using server = await startServer({ args: ['--port', port] })
+    const body = JSON.stringify({ pid: canary.pid })
+    const answer = await page.evaluate(
+      async ([path, body]) => {
+        const response = await fetch(path, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+        return `${response.status} ${await response.text()}`
+      },
+      [KILL, body] as const,
+    )
+    expect(answer).toBe('403 {"error":"Host not allowed"}')
+    expect(await server.kill(body)).toMatchObject({ status: 200 })
+  })
+
+  test('a page of an allowed origin looks, kills, and reads the answers and their reasons', async () => {
     const origin = `http://tools.example:${pages.port}`
     await using server = await startServer({
       args: ['--port', '0', '--allow-origin', `https://other.example,${origin}`],
     })
-    using target = await startTarget()
-    const prey = { url: server.url + KILL_PATH, pid: target.pid }
-    expect(await callFrom(`http://evil.example:${pages.port}`, prey)).toContain('TypeError')
-    expect(await callFrom(origin, prey, {}, 'include')).toContain('TypeError')
+    using target = startSleeper()
+    const { pid } = target
+    const url = server.url + KILL
+    await expect(callFrom(`http://evil.example:${pages.port}`, url, { pid })).rejects.toThrow('TypeError')
+    await expect(callFrom(origin, url, { pid }, { credentials: 'include' })).rejects.toThrow('TypeError')
+    const look = await callFrom(origin, url, { pid, dryRun: true })
+    expect(JSON.parse(look.text)).toMatchObject({ ok: true, dryRun: true, process: { command: 'sleep' } })
+    expect(await callFrom(origin, url, { pid, command: 'other' })).toMatchObject({
+      status: 404,
+      reason: 'other command',
+    })
     expect(target.isAlive()).toBe(true)
-    const look = await callFrom(origin, prey, {}, 'omit', true)
-    expect(look).toMatchObject({ status: 200, text: expect.stringMatching(/^\{"ok":true,"dryRun":true,"process":/) })
-    expect(target.isAlive()).toBe(true)
-    const answer = await callFrom(origin, prey)
-    expect(answer).toMatchObject({ status: 200, text: '{"ok":true}' })
+    const { id, ...answer } = await callFrom(origin, url, { pid })
+    expect(answer).toEqual({ status: 200, text: '{"ok":true}', reason: null })
     expect(await target.ended).toBe('SIGTERM')
-    const record = await server.record(({ pid, outcome }) => pid === target.pid && outcome === 'sent')
-    expect(answer).toMatchObject({ id: record['id'] })
+    expect(await server.record((record) => record['id'] === id)).toMatchObject({ pid, outcome: 'sent' })
   })
 
-  test('and where there is a token, only with that', async () => {
+  test('if there is a token, such a page needs it', async () => {
     const origin = `http://localhost:${pages.port}`
-    await using server = await startServer({
-      args: ['--port', '0', '--allow-origin', origin],
-      env: { PSYS_KILL_TOKEN: TOKEN },
-    })
-    using target = await startTarget()
-    const prey = { url: server.url + KILL_PATH, pid: target.pid }
-    expect(await callFrom(origin, prey)).toMatchObject({ status: 401, text: '{"error":"Unauthorized"}' })
-    expect(await callFrom(origin, prey, { authorization: `Bearer ${TOKEN}x` })).toMatchObject({ status: 401 })
-    expect(await callFrom(`http://127.0.0.1:${pages.port}`, prey, { authorization: `Bearer ${TOKEN}` })).toContain(
-      'TypeError',
-    )
+    const args = ['--port', '0', '--allow-origin', origin]
+    await using server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
+    using target = startSleeper()
+    const ask = (from: string, headers: Record<string, string>) =>
+      callFrom(from, server.url + KILL, { pid: target.pid }, { headers })
+    const authorization = `Bearer ${TOKEN}`
+    expect(await ask(origin, {})).toMatchObject({ status: 401, reason: 'token missing' })
+    expect(await ask(origin, { authorization: `${authorization}x` })).toMatchObject({ reason: 'token unknown' })
+    await expect(ask(`http://127.0.0.1:${pages.port}`, { authorization })).rejects.toThrow('TypeError')
     expect(target.isAlive()).toBe(true)
-    expect(await callFrom(origin, prey, { authorization: `Bearer ${TOKEN}` })).toMatchObject({ status: 200 })
-    expect(await target.ended).toBe('SIGTERM')
+    expect(await ask(origin, { authorization })).toMatchObject({ status: 200 })
+  })
+
+  describe("the README's page", () => {
+    const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+    const [block] = blocksOf(readme).filter(({ language }) => language === 'html')
+    const API = 'http://127.0.0.1:3000'
+
+    test.each<[what: string, script: string, answers: boolean, result: string]>([
+      ['kills what the person confirms', '', true, 'It has exited'],
+      ['tells that a process ignores the signal', "process.on('SIGTERM', () => {})", true, 'It is still running'],
+      ['kills nothing that is not confirmed', '', false, 'Not killed'],
+    ])('%s', async (_what, script, isConfirmed, result) => {
+      expect(block?.text).toContain(API)
+      using target = await startTarget(script)
+      using site = await servePage(() => block?.text.replace(API, server.url) ?? '')
+      const origin = `http://tools.example:${site.port}`
+      await using server = await startServer({ args: ['--port', '0', '--allow-origin', origin] })
+      const own = await browser.newPage()
+      const questions: string[] = []
+      own.on('dialog', (dialog) => {
+        questions.push(dialog.message())
+        return isConfirmed ? dialog.accept() : dialog.dismiss()
+      })
+      await own.goto(origin)
+      await own.fill('#pid', String(target.pid))
+      await own.click('#kill')
+      await expect.poll(() => own.textContent('#result')).toBe(result)
+      expect(questions).toEqual([expect.stringMatching(`^Kill node \\(${target.pid}\\), started at 20..-`)])
+      if (result === 'It has exited') expect(await target.ended).toBe('SIGTERM')
+      else expect(target.isAlive()).toBe(true)
+      await own.fill('#pid', '12abc')
+      await own.click('#kill')
+      await expect.poll(() => own.textContent('#result')).toBe('Invalid pid')
+      await own.close()
+    })
   })
 })

@@ -101,7 +101,7 @@ const BODY = `Content-Length: 4096\r\n\r\n${' '.repeat(4095)}`
 describeWith(['Linux'], 'a flood of', () => {
   type Flood = (server: Server, clients: Set<Socket>) => Promise<void>
   const unfinished =
-    (bytes: string, count = 3 * CLIENTS): Flood =>
+    (bytes: string, count = 2 * CLIENTS): Flood =>
     (server, clients) =>
       inWaves(clients, count, () => send(server, bytes))
 
@@ -111,7 +111,7 @@ describeWith(['Linux'], 'a flood of', () => {
     ['unfinished bodies behind a long header', unfinished(`${HEAD}x: ${'x'.repeat(15_000)}\r\n${BODY}`)],
     [
       'unfinished bodies in tiny chunks',
-      unfinished(`${HEAD}Transfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(1000)}`, CLIENTS),
+      unfinished(`${HEAD}Transfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(500)}`, CLIENTS),
     ],
     ['packets of tiny requests', (server, clients) => atOnce(clients, server, () => send(server, PACKET))],
     [
@@ -217,9 +217,9 @@ describeWith(['Linux', 'openssl'], 'over TLS, a flood of', () => {
     ['fat certificates', (server) => over(server, { cert: known.fat.cert, key: known.fat.key }, ENDLESS)],
   ])('%s', async (what, open) => {
     const { ours, own, alice } = known
-    await using server = await start(
-      ...['--tls-cert', own.certFile, '--tls-key', own.keyFile, '--tls-client-ca', ours.caFile],
-    )
+    // With it, there are fewer places.
+    const clientCa = what === 'fat certificates' ? ['--tls-client-ca', ours.caFile] : []
+    await using server = await start('--tls-cert', own.certFile, '--tls-key', own.keyFile, ...clientCa)
     const client = { ca: ours.ca, cert: alice.cert, key: alice.key }
     const agent = new Agent({ ...client, keepAlive: true, maxSockets: 1 })
     const ask = (options: Parameters<typeof askTls>[2]) => askTls(server.url, client, { body: { pid: 0 }, ...options })

@@ -1,38 +1,37 @@
 import { once } from 'node:events'
 import { connect, createSecureServer } from 'node:http2'
 import { getRequestListener } from '@hono/node-server'
-import { beforeEach, expect, test } from 'vitest'
-import { KILL_PATH } from '../../src/app/answers.ts'
+import { getConnInfo } from '@hono/node-server/conninfo'
+import { beforeEach, expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../../src/node/node-signaller.ts'
 import { createServerApp } from '../../src/server/server-app.ts'
 import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsOpenssl } from '../support/needs.ts'
+import { KILL } from '../support/post.ts'
 import { startSleeper } from '../support/processes.ts'
 import { startTarget } from '../support/target.ts'
 import { TOKEN } from '../support/token.ts'
 
 beforeEach(needsOpenssl)
 
-test('over HTTP/2 it goes by :authority, asks for the token, kills, and waits until the client leaves', async () => {
+test('behind node:http2 it checks :authority and the token, kills, and ends a wait when its stream closes', async () => {
   using folder = emptyFolder()
   const { ca, ...ours } = authority(folder, 'ours')
   const { cert, key } = ours.issue('server', LOOPBACK)
   const records: Record<string, unknown>[] = []
-  const log = { write: (line: string) => void records.push(JSON.parse(line)) }
+  const log = { write: (line: string) => void records.push(JSON.parse(line)), getConnInfo }
   const { fetch } = createServerApp({ signaller: nodeSignaller(), log, token: TOKEN, hosts: ['localhost'] })
   const server = createSecureServer({ cert, key }, getRequestListener(fetch)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
-  const port = typeof address === 'object' ? address?.port : 0
-  const client = connect(`https://localhost:${port}`, {
+  const client = connect(`https://localhost:${typeof address === 'object' ? address?.port : ''}`, {
     ca,
     lookup: (_name, _options, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
   })
   const open = (body: unknown, headers: Record<string, string> = {}) => {
-    const authorization = `Bearer ${TOKEN}`
-    const type = { 'content-type': 'application/json' }
-    const stream = client.request({ ':method': 'POST', ':path': KILL_PATH, authorization, ...type, ...headers })
+    const all = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json', ...headers }
+    const stream = client.request({ ':method': 'POST', ':path': KILL, ...all })
     stream.end(JSON.stringify(body))
     return stream
   }
@@ -41,23 +40,24 @@ test('over HTTP/2 it goes by :authority, asks for the token, kills, and waits un
     const [headers] = await once(stream, 'response')
     let text = ''
     for await (const chunk of stream.setEncoding('utf8')) text += chunk
-    return `${headers[':status']} ${text}`
+    return `${headers[':status']} ${text} ${headers['psys-kill-reason']}`
   }
+  const recordOf = (pid: number, outcome: string) =>
+    vi.waitFor(() => expect(records).toContainEqual(expect.objectContaining({ pid, outcome })), 20_000)
 
   using target = startSleeper()
   const { pid } = target
-  expect(await ask({ pid }, { ':authority': 'evil.example' })).toBe('403 {"error":"Host not allowed"}')
-  expect(await ask({ pid }, { authorization: '' })).toBe('401 {"error":"Unauthorized"}')
+  expect(await ask({ pid }, { ':authority': 'evil.example' })).toBe('403 {"error":"Host not allowed"} host')
+  expect(await ask({ pid }, { authorization: '' })).toBe('401 {"error":"Unauthorized"} token unknown')
   expect(target.isAlive()).toBe(true)
-  expect(await ask({ pid, waitMs: 5000 })).toBe('200 {"ok":true,"exited":true}')
+  expect(await ask({ pid, waitMs: 5000 })).toBe('200 {"ok":true,"exited":true} undefined')
+  expect(records.at(-1)).toMatchObject({ remote: '127.0.0.1', outcome: 'exited' })
 
   using deaf = await startTarget("process.on('SIGTERM', () => {})")
   const left = open({ pid: deaf.pid, waitMs: 60_000 })
-  await expect
-    .poll(() => records.some(({ outcome, pid: killed }) => outcome === 'sent' && killed === deaf.pid))
-    .toBe(true)
+  await recordOf(deaf.pid, 'sent')
   left.close(8)
-  await expect.poll(() => records.at(-1)).toMatchObject({ pid: deaf.pid, outcome: 'running' })
+  await recordOf(deaf.pid, 'running')
   client.close()
   server.close()
 })

@@ -26,7 +26,7 @@ interface Packed {
   files: { path: string; size: number }[]
 }
 
-type Compiler = 'typescript5' | 'typescript6' | 'typescript7'
+type Compiler = 'typescript5' | 'typescript7'
 
 /** Packs the package, and makes projects with the tarball in them, as a stranger would. */
 export const packPackage = async () => {
@@ -47,10 +47,11 @@ export const packPackage = async () => {
     const project = { private: true, type: 'module', dependencies: { ...dependencies, 'psys-kill': `file:${tarball}` } }
     writeFileSync(join(path, 'package.json'), JSON.stringify(project))
     await npm(['install'], path)
-    for (const [file, text] of Object.entries(sources)) {
+    const add = async (file: string, text: string) => {
       writeFileSync(join(path, `${file}.ts`), text)
       writeFileSync(join(path, `${file}.mjs`), (await transform(text, { loader: 'ts', format: 'esm' })).code)
     }
+    for (const [file, text] of Object.entries(sources)) await add(file, text)
 
     /** What a compiler says of some of the files, nothing where they are right. */
     const problems = (compiler: Compiler, compilerOptions: object, files: readonly string[]) => {
@@ -62,7 +63,7 @@ export const packPackage = async () => {
         ({ stdout, stderr }) => stdout + stderr,
       )
     }
-    return { path, problems }
+    return { path, add, problems }
   }
 
   return { packed, tarball, folder, createProject, [Symbol.dispose]: () => folder[Symbol.dispose]() }

@@ -36,15 +36,6 @@ export const told = async (answering: Response | Promise<Response>) => {
 export const refusal = (status: number, error: string, reason: string) =>
   [status, JSON.stringify({ error }), reason] as const
 
-/** All of an answer that the contract fixes. */
-export const read = async (answering: Response | Promise<Response>) => {
-  const response = await answering
-  return [response.status, response.headers.get('content-type'), await response.text()] as const
-}
-
-/** The same of an answer as it must be. */
-export const json = (status: number, body: string) => [status, 'application/json', body] as const
-
 /** A stream that hands out the parts one by one, and counts how many were taken. */
 export const streamOf = (parts: Iterable<Uint8Array<ArrayBuffer>>) => {
   const iterator = parts[Symbol.iterator]()

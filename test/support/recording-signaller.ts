@@ -14,7 +14,7 @@ export const recordingSignaller = (outcome = sent) => {
   return { pids, terminate }
 }
 
-/** The same for a signaller that can tell start times and exits; of a request with conditions it remembers all. */
+/** The same for a signaller that supports every condition; of a request with conditions it remembers all. */
 export const conditionalSignaller = (outcome = sent) => {
   const plain = recordingSignaller(outcome)
   const calls: { pid: number; delivery: Delivery }[] = []
