@@ -1,7 +1,8 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import process from 'node:process'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as endOfTurn, setTimeout as sleep } from 'node:timers/promises'
 import { errorCode } from './error-code.ts'
+import { orUndefined } from './proc.ts'
 
 /** Where the lines go: `process.stdout`, or a stream that can be written to like it. */
 export interface LogStream {
@@ -33,11 +34,12 @@ const streamWrite = (stream: LogStream): Write => {
  * Writes to the descriptor of a stream directly: the stream itself blocks on a terminal, and takes a short write for a
  * complete one. Undefined if that is impossible, or if somebody has replaced the stream's `write`, as PM2 does.
  */
-const descriptorWrite = (stream: LogStream): Write | undefined => {
-  try {
+const descriptorWrite = (stream: LogStream) =>
+  orUndefined((): Write | undefined => {
     // On Bun every stream has a `write` of its own.
     const isPatched = Object.hasOwn(stream, 'write') && process.versions['bun'] === undefined
     if (typeof stream.fd !== 'number' || isPatched) return undefined
+    // A closed stream has no descriptor: the number may belong to another file by then.
     if (fstatSync(stream.fd).isFile()) return (bytes) => writeSync(stream.fd ?? -1, bytes)
     if (process.platform !== 'linux') return undefined
     // Opened again, it does not block us, and nothing changes for others who have it open. (A socket cannot be.)
@@ -51,10 +53,7 @@ const descriptorWrite = (stream: LogStream): Write | undefined => {
         return 0
       }
     }
-  } catch {
-    return undefined
-  }
-}
+  })
 
 /**
  * Writes lines to a stream that may be slow, full or closed, so that it never blocks or ends the server.
@@ -87,47 +86,41 @@ export const lineLog = (stream: LogStream) => {
   let failed = false
   let sending: Promise<void> | undefined
 
-  const sendBatch = async () => {
-    const reported = dropped
-    const report = reported > 0 ? `{"time":"${new Date().toISOString()}","dropped":${reported}}\n` : ''
-    const accepted = Buffer.from(lines)
-    batch = Buffer.concat([Buffer.from((failed ? '\n' : '') + report), accepted])
-    lines = ''
-    dropped = 0
-    try {
-      while (batch.length > 0) {
-        const written = await send(batch)
-        batch = batch.subarray(written)
-        if (written === 0) await sleep(RETRY_MS)
+  const sendAll = async () => {
+    await endOfTurn()
+    // After a failure, the report waits for the next line.
+    while (lines !== '' || (dropped > 0 && !failed)) {
+      const reported = dropped
+      const report = reported > 0 ? `{"time":"${new Date().toISOString()}","dropped":${reported}}\n` : ''
+      const accepted = Buffer.from(lines)
+      batch = Buffer.concat([Buffer.from((failed ? '\n' : '') + report), accepted])
+      lines = ''
+      dropped = 0
+      try {
+        while (batch.length > 0) {
+          const written = await send(batch)
+          batch = batch.subarray(written)
+          if (written === 0) await sleep(RETRY_MS)
+        }
+        failed = false
+      } catch {
+        failed = true
+        // What lacks only its newline is not lost: the next batch begins with one.
+        if (batch.length > accepted.length + 1) dropped += reported
+        dropped += accepted.subarray(-batch.length).subarray(1).toString('latin1').split('\n').length - 1
+        batch = Buffer.alloc(0)
       }
-      failed = false
-    } catch {
-      failed = true
-      if (batch.length > accepted.length) dropped += reported
-      dropped += accepted.subarray(-batch.length).toString('latin1').split('\n').length - 1
-      batch = Buffer.alloc(0)
     }
     sending = undefined
   }
 
-  const flush = async () => {
-    // After a failure, the report waits for the next line.
-    while (lines !== '' || (dropped > 0 && !failed)) {
-      sending ??= sendBatch()
-      await sending
-    }
-    await sending
-  }
-
   return {
     write: (line: string, essential = false) => {
-      if (batch.length + lines.length + line.length > (essential ? MAX_WAITING : MAX_WAITING / 2)) {
-        dropped++
-        return
-      }
-      if (lines === '' && !sending) setImmediate(flush)
-      lines += `${line}\n`
+      sending ??= sendAll()
+      const waiting = batch.length + lines.length + line.length
+      if (waiting > (essential ? MAX_WAITING : MAX_WAITING / 2)) dropped++
+      else lines += `${line}\n`
     },
-    flush,
+    flush: async () => sending,
   }
 }

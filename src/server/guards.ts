@@ -42,7 +42,7 @@ export const checkHost = (hosts: readonly string[]): Check => {
  * name of its own resolve to 127.0.0.1.
  *
  * A request may name its host twice: in Host, and in the URL (`:authority` on HTTP/2, an absolute target on HTTP/1.1,
- * RFC 9112 section 3.2.2). Both must be allowed.
+ * RFC 9112 section 3.2.2). Both must be allowed. Bun's server and workerd do not show the host of an absolute target.
  *
  * @param hosts - names or addresses without a port, in lower case, IPv6 in brackets. Any port is accepted.
  *

@@ -6,7 +6,7 @@ import { IGNORES } from './conformance.ts'
 import { implementations, OTHER_USER, start } from './runtimes.ts'
 import { gateway, startWorker } from './worker.ts'
 
-/** Longer than a connection may be silent by default: Bun closes it after 10 to 12 s. */
+/** Longer than a connection may be idle by default: on Bun, 10 s. */
 const SILENT_MS = 12_500
 
 const wait = async ({ url }: { url: string }) => {

@@ -1,32 +1,32 @@
-import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, chownSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { BUILT_FILE, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
+import { blocksOf } from '../support/markdown.ts'
+import { runs } from '../support/needs.ts'
+import { BUILT_FILE } from '../support/server.ts'
 
-const inBuild = (name: string) => fileURLToPath(new URL(`../../build/${name}`, import.meta.url))
-const UNITS = ['psys-kill.socket', 'psys-kill.service', 'psys-kill-tcp.service']
-const TOKEN = 'correct-horse-battery-staple'
-const unit = readFileSync(inBuild('psys-kill-tcp.service'), 'utf8')
-
-/** The values of a directive, in the order of the file. */
-const values = (directive: string) =>
-  [...unit.matchAll(new RegExp(`^${directive}=(.*)$`, 'gm'))].map(([, value = '']) => value)
-
-const runs = (command: string, ...args: string[]) => spawnSync(command, args, { stdio: 'ignore' }).status === 0
+const inRoot = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const SERVICES = ['psys-kill.service', 'psys-kill-tcp.service']
+const UNITS = ['psys-kill.socket', ...SERVICES]
 const hasAnalyze = runs('systemd-analyze', '--version')
-const mayRestrict = process.getuid?.() === 0 && runs('setpriv', '--version') && runs('unshare', '--mount', 'true')
-const mayDeny = hasAnalyze && mayRestrict && runs('strace', '-f', 'true')
-const unless = (possible: boolean, needs: string) => (possible ? '' : ` (skipped: needs ${needs})`)
+const NEEDED = [
+  ['systemd-nspawn', '--version'],
+  ['unshare', '--mount', 'true'],
+  ['openssl', 'version'],
+] as const
+const canBoot = process.getuid?.() === 0 && NEEDED.every(([file, ...args]) => runs(file, ...args))
 
-describe.skipIf(!hasAnalyze)(`systemd-analyze${unless(hasAnalyze, 'systemd-analyze')}`, () => {
+describe.skipIf(!hasAnalyze)(`systemd-analyze${hasAnalyze ? '' : ' (needs systemd)'}`, () => {
   test('verifies the units', () => {
     using folder = emptyFolder()
     for (const name of UNITS) {
-      const text = readFileSync(inBuild(name), 'utf8')
-      // Their Node is where systemd looks for programs; the one of the tests may be elsewhere.
+      const text = readFileSync(inRoot(`build/${name}`), 'utf8')
+      // The Node of the tests may be where systemd does not look for programs.
       writeFileSync(folder.file(name), text.replace('ExecStart=node', `ExecStart=${process.execPath}`))
     }
     const args = ['verify', '--man=no', ...UNITS.map(folder.file)]
@@ -34,126 +34,169 @@ describe.skipIf(!hasAnalyze)(`systemd-analyze${unless(hasAnalyze, 'systemd-analy
     expect({ status, output: stdout + stderr }).toEqual({ status: 0, output: '' })
   })
 
-  test.each(UNITS.filter((name) => name.endsWith('.service')))('rates the exposure of %s at 1.8 or less', (name) => {
-    const args = ['security', '--offline=true', '--no-pager', inBuild(name)]
+  test.each(SERVICES)('rates the exposure of %s at 1.8 or less', (name) => {
+    const args = ['security', '--offline=true', '--no-pager', inRoot(`build/${name}`)]
     const output = execFileSync('systemd-analyze', args, { encoding: 'utf8' })
     const [, level] = /Overall exposure level for \S+: (\S+)/.exec(output) ?? []
     expect(Number(level)).toBeLessThanOrEqual(1.8)
   })
 })
 
-describe('the unit', () => {
-  test('leaves on what V8, the look at /proc and the kill need', () => {
-    for (const directive of ['PrivateUsers', 'ProtectProc', 'ProcSubset', 'MemoryDenyWriteExecute', 'PrivatePIDs'])
-      expect(values(directive)).toEqual([])
-  })
+// In namespaces of its own, which end with their first process: the files of this system, and above them what it writes.
+// For IPAddressDeny systemd needs the unified hierarchy and bpf(2).
+const BOOT = `
+set -e
+mount -t tmpfs tmpfs "$1"
+mkdir "$1/up" "$1/work" "$1/root"
+mount -t overlay overlay -o "lowerdir=/,upperdir=$1/up,workdir=$1/work" "$1/root"
+cp -r "$2"/. "$1/root/"
+cd "$1"
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
+exec systemd-nspawn --quiet --directory="$1/root" --register=no --keep-unit --console=pipe --private-network \
+  --system-call-filter=bpf --capability=CAP_BPF --machine=psys-kill-test --kill-signal=SIGKILL --boot systemd.unit=basic.target`
 
-  test('has one capability, a user without other rights, and a token', () => {
-    expect(values('CapabilityBoundingSet')).toEqual(['CAP_KILL'])
-    expect(values('AmbientCapabilities')).toEqual(['CAP_KILL'])
-    expect(values('DynamicUser')).toEqual(['yes'])
-    expect(values('LoadCredential')).toEqual(['token:/etc/psys-kill.token'])
-    expect(values('ExecStart')).toEqual([
-      expect.stringMatching(/^node \/\S+\/psys-kill\.cjs --token-file \$\{CREDENTIALS_DIRECTORY\}\/token$/),
-    ])
-  })
-})
+const childrenOf = (pid: number) =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1').split(' ').filter(Boolean).map(Number)
 
-/** The system calls that the unit denies. */
-const deniedCalls = () => {
-  const sets = new Map<string, string[]>()
-  const listing = execFileSync('systemd-analyze', ['syscall-filter', '--no-pager'], { encoding: 'utf8' })
-  for (const [, name = '', body = ''] of listing.matchAll(/^(@\S+)\n((?: +.*\n)*)/gm))
-    sets.set(
-      name,
-      body
-        .split('\n')
-        .map((line) => line.trim())
-        .filter((line) => line && !line.startsWith('#')),
-    )
-  const expand = (name: string): string[] => (name.startsWith('@') ? (sets.get(name) ?? []).flatMap(expand) : [name])
-  const allowed = new Set<string>()
-  for (const filter of values('SystemCallFilter')) {
-    const calls = filter.replace(/^~/, '').split(' ').flatMap(expand)
-    for (const call of calls) filter.startsWith('~') ? allowed.delete(call) : allowed.add(call)
-  }
-  for (const call of expand('@default')) allowed.add(call)
-  const denied = expand('@known').filter((call) => !allowed.has(call))
-  expect(allowed).toContain('kill')
-  expect(denied).toContain('ptrace')
-  return denied
-}
-
-describe.skipIf(!mayRestrict)(`under its restrictions${unless(mayRestrict, 'root, setpriv and unshare')}`, () => {
-  const USER = 65_432
-
-  /** Does by hand what systemd does: the user, its capability, a read-only file system, the credential. */
-  const startRestricted = async (folder: ReturnType<typeof emptyFolder>, ...wrapper: string[]) => {
-    chmodSync(folder.path, 0o755)
-    copyFileSync(BUILT_FILE, folder.file('psys-kill.cjs'))
-    mkdirSync(folder.file('credentials'), { mode: 0o700 })
-    writeFileSync(folder.file('credentials/token'), `${TOKEN}\n`, { mode: 0o400 })
-    for (const name of ['credentials', 'credentials/token']) chownSync(folder.file(name), USER, USER)
-    const [, , ...args] = values('ExecStart')
-      .join()
-      .replaceAll(/\$\{CREDENTIALS_DIRECTORY\}/g, folder.file('credentials'))
-      .split(' ')
-    return startServer({
-      command: [
-        ...['unshare', '--mount', 'sh', '-c', 'mount --bind / / && mount -o remount,bind,ro / && exec "$@"', 'sh'],
-        ...['setpriv', `--reuid=${USER}`, `--regid=${USER}`, '--clear-groups', '--no-new-privs'],
-        ...['--bounding-set=-all,+kill', '--inh-caps=-all,+kill', '--ambient-caps=-all,+kill'],
-        ...wrapper,
-        ...[process.execPath, folder.file('psys-kill.cjs')],
-      ],
-      args: [...args, '--port', '0'],
+describe.skipIf(!canBoot)('under a real systemd (needs root, systemd-nspawn, unshare and openssl)', () => {
+  const folder = emptyFolder()
+  let nspawn: ReturnType<typeof spawn>
+  let init = 0
+  const inside = (script: string) => {
+    const namespaces = ['--mount', '--pid', '--uts', '--ipc', '--net', '--cgroup']
+    return execFileSync('nsenter', [`--target=${init}`, ...namespaces, 'sh', '-c', script], {
+      encoding: 'utf8',
+      timeout: 60_000,
+      stdio: ['ignore', 'pipe', 'ignore'],
     })
   }
 
-  const killsEverybody = async (server: Awaited<ReturnType<typeof startServer>>) => {
-    expect(server.stderr()).toBe('')
-    const authorization = `Bearer ${TOKEN}`
-    for (const uid of [0, 65_431]) {
-      using target = await startTarget('', { uid })
-      expect(await server.kill({ pid: target.pid })).toMatchObject({ status: 401 })
-      const seen = { pid: target.pid, startedBefore: new Date(Date.now() + 1000).toISOString(), waitMs: 10_000 }
-      expect(await server.kill(seen, { authorization })).toMatchObject({
-        status: 200,
-        text: '{"ok":true,"exited":true}',
-      })
-      expect(await target.ended).toBe('SIGTERM')
+  beforeAll(async () => {
+    const put = (from: string, to: string) => {
+      mkdirSync(folder.file(`files/${to}/..`), { recursive: true })
+      copyFileSync(from, folder.file(`files/${to}`))
     }
-    expect(await server.stop()).toBe(0)
-  }
-
-  test('it starts, and kills what root and others run', async () => {
-    using folder = emptyFolder()
-    await using server = await startRestricted(folder)
-    const status = readFileSync(`/proc/${server.child.pid}/status`, 'utf8')
-    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
-      expect(status).toMatch(new RegExp(`^${set}:\\s0+20$`, 'm'))
-    expect(status).toMatch(new RegExp(`^Uid:(\\s${USER}){4}$`, 'm'))
-    await killsEverybody(server)
+    for (const name of UNITS) put(inRoot(`build/${name}`), `etc/systemd/system/${name}`)
+    put(BUILT_FILE, 'usr/local/lib/psys-kill/psys-kill.cjs')
+    const ours = authority(folder, 'ours')
+    const { certFile, keyFile } = ours.issue('server', LOOPBACK)
+    for (const [from, to] of [
+      [certFile, 'cert.pem'],
+      [keyFile, 'key.pem'],
+      [ours.caFile, 'ca.pem'],
+    ] as const)
+      put(from, `etc/psys-kill/${to}`)
+    mkdirSync(folder.file('boot'))
+    const args = ['--mount', 'sh', '-c', BOOT, 'sh', folder.file('boot'), folder.file('files')]
+    nspawn = spawn('unshare', args, { stdio: 'ignore' })
+    while (init === 0) {
+      await sleep(50)
+      init = childrenOf(nspawn.pid ?? 0).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'systemd\n') ?? 0
+    }
+    for (;;) {
+      try {
+        if (inside('systemctl is-system-running --wait || true').trim() === 'running') break
+      } catch {
+        // It is not up yet.
+      }
+      await sleep(100)
+    }
+    inside('groupadd --system psys-kill; useradd --groups psys-kill alice; useradd bob; systemctl daemon-reload')
+  })
+  afterAll(async () => {
+    const ended = once(nspawn, 'exit')
+    // With its first process, everything in it ends.
+    if (init > 0) process.kill(init, 'SIGKILL')
+    await ended
+    folder[Symbol.dispose]()
   })
 
-  test.skipIf(!mayDeny)(`and with the system calls that it denies failing${unless(mayDeny, 'strace')}`, async () => {
-    using folder = emptyFolder()
-    const calls = deniedCalls()
-      .map((call) => `?${call}`)
-      .join()
-    const strace = [
-      'strace',
-      '-D',
-      '-f',
-      '-qq',
-      '-o',
-      '/dev/null',
-      '-e',
-      `trace=${calls}`,
-      '-e',
-      `inject=${calls}:error=EPERM`,
-    ]
-    await using server = await startRestricted(folder, ...strace)
-    await killsEverybody(server)
+  /** Kills a process of a user with some `curl` command. */
+  const killOf = (user: string, curl: string) =>
+    `setpriv --reuid ${user} --clear-groups sleep 600 & pid=$!; ${curl}/api/connections/kill -H 'Content-Type: application/json' -d "{\\"pid\\":$pid,\\"waitMs\\":5000}"`
+  const killed = '{"ok":true,"exited":true}'
+  /** It runs as nobody else, can do nothing but kill, and its system calls are filtered. */
+  const expectRestricted = (unit: string) => {
+    const status = inside(`cat /proc/$(systemctl show --property=MainPID --value ${unit})/status`)
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+      expect(status).toMatch(new RegExp(`^${set}:\\s0+20$`, 'm'))
+    expect(status).toMatch(/^Uid:\s6\d{4}\s/m)
+    expect(status).toMatch(/^NoNewPrivs:\s1\nSeccomp:\s2$/m)
+  }
+
+  describe('the socket', () => {
+    const curl = 'curl -s --unix-socket /run/psys-kill.sock http://localhost'
+
+    test('answers the first request, and kills the processes of all users', () => {
+      expect(inside(`systemctl enable --now psys-kill.socket; ${killOf('root', curl)}`)).toBe(killed)
+      expect(inside(killOf('bob', curl))).toBe(killed)
+      expectRestricted('psys-kill')
+    })
+
+    test('is for its group, and for no other user', () => {
+      const as = (user: string) =>
+        inside(
+          `systemctl start psys-kill.socket; setpriv --reuid ${user} --regid ${user} --init-groups ${curl}/healthz || echo no`,
+        )
+      expect(as('alice')).toBe('{"ok":true}')
+      expect(as('bob')).toBe('no\n')
+    })
+
+    test.each(['restart psys-kill', 'kill --signal=KILL psys-kill', 'stop psys-kill'])(
+      'loses no request at systemctl %s',
+      (command) => {
+        expect(inside(`systemctl start psys-kill.socket; systemctl ${command}; ${curl}/healthz`)).toBe('{"ok":true}')
+      },
+    )
+  })
+
+  describe('on TCP', () => {
+    const [ALICE, BOB] = ['the-token-of-alice', 'the-token-of-bob']
+    const write = (...tokens: string[]) =>
+      inside(`umask 077; printf '%s\\n' ${tokens.join(' ')} > /etc/psys-kill.token; systemctl restart psys-kill-tcp`)
+    const curl = (address: string, token: string, more = '') =>
+      `curl -s --max-time 5 --retry 50 --retry-connrefused --retry-delay 0 -H 'Authorization: Bearer ${token}' ${more} ${address}`
+    const statusOf = (token: string, address = 'http://127.0.0.1:3000') =>
+      inside(`${curl(`${address}/api/connections/kill`, token, "-o /dev/null -w '%{http_code}' -d {}")} || true`)
+
+    test('it requires the token, and kills the processes of all users', () => {
+      write(ALICE)
+      for (const user of ['root', 'bob'])
+        expect(inside(killOf(user, curl('http://127.0.0.1:3000', ALICE)))).toBe(killed)
+      expect(statusOf(BOB)).toBe('401')
+      expectRestricted('psys-kill-tcp')
+    })
+
+    test('a restart takes a new token, and nothing else does', () => {
+      write(ALICE)
+      inside(`echo ${BOB} > /etc/psys-kill.token`)
+      expect(inside('systemctl reload psys-kill-tcp || echo no')).toBe('no\n')
+      expect([statusOf(ALICE), statusOf(BOB)]).toEqual(['400', '401'])
+      write(BOB)
+      expect([statusOf(ALICE), statusOf(BOB)]).toEqual(['401', '400'])
+    })
+
+    test("the README's settings for a team: TLS, names of tokens, and no address but those that are allowed", () => {
+      const readme = readFileSync(inRoot('README.md'), 'utf8')
+      const block = blocksOf(readme).find(({ text }) => text.includes('team.conf'))
+      const [, settings = ''] = /<<'END'\n(.*)\nEND\n/s.exec(block?.text ?? '') ?? []
+      const folderOf = '/etc/systemd/system/psys-kill-tcp.service.d'
+      inside(`mkdir -p ${folderOf}; cat > ${folderOf}/team.conf <<'END'\n${settings}\nEND\nsystemctl daemon-reload`)
+      inside('ip address add 10.1.2.3/32 dev lo; ip address add 192.0.2.1/32 dev lo')
+      try {
+        write(`alice:${ALICE}`, `bob:${BOB}`)
+        const healthy = (address: string, more = '') =>
+          inside(`curl -s -k --max-time 3 ${more} https://${address}:3000/healthz || echo no`)
+        expect(healthy('127.0.0.1', '--retry 50 --retry-connrefused --retry-delay 0')).toBe('{"ok":true}')
+        expect(healthy('10.1.2.3')).toBe('{"ok":true}')
+        expect(healthy('192.0.2.1')).toBe('no\n')
+        const secure = curl('https://localhost:3000', BOB, '--cacert /etc/psys-kill/ca.pem')
+        expect(inside(killOf('bob', secure))).toBe(killed)
+        expect(inside('journalctl -u psys-kill-tcp -o cat')).toContain('"by":"bob"')
+        expectRestricted('psys-kill-tcp')
+      } finally {
+        inside(`rm -r ${folderOf}; systemctl daemon-reload`)
+      }
+    })
   })
 })
