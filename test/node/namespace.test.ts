@@ -1,11 +1,10 @@
 import { writeFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { CONDITIONS } from '../../src/app/signaller.ts'
+import { CONDITIONS, type ProcessSeen } from '../../src/app/signaller.ts'
 import { type Namespace, noNamespaces, startNamespace } from '../support/namespace.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
-import { buildSignaller } from '../support/signaller-process.ts'
+import { buildSignaller, type SignallerProcess } from '../support/signaller-process.ts'
 import { reapedPid } from '../support/target.ts'
 
 const WARNING = /^Cannot read this system's own \/proc: /
@@ -14,186 +13,176 @@ const MAY_KILL = [...NOBODY, '--inh-caps=+kill', '--ambient-caps=+kill']
 const THREADED = `${process.execPath} -e "setInterval(() => {}, 1e6)"`
 const EVERYTHING = [...CONDITIONS]
 
-const future = () => new Date(Date.now() + 60_000)
-
 let signaller: Awaited<ReturnType<typeof buildSignaller>>
 beforeAll(async () => {
   signaller = await buildSignaller()
 })
 afterAll(() => signaller[Symbol.dispose]())
 
-describe('a signaller with mounts of its own', () => {
+const look = async (pid: number, { terminate }: SignallerProcess): Promise<Partial<ProcessSeen>> =>
+  (await terminate(pid, { dryRun: true })).process ?? {}
+
+describe('in a namespace', () => {
   beforeEach(({ skip }) => skip(noNamespaces !== undefined, noNamespaces))
 
   const startIn = ({ enter }: Namespace, as: readonly string[] = [], protect?: readonly number[]) =>
     signaller.start([...enter, ...as, process.execPath], protect)
 
-  /** Starts a process with several threads and tells their ids. */
-  const startThreaded = async (inside: Namespace) => {
-    const target = await inside.start({ run: THREADED })
-    const ids = () => inside.run(`ls /proc/${target.pid}/task`).split('\n').map(Number)
-    await expect.poll(() => ids().length).toBeGreaterThan(5)
-    return { target, threads: ids().filter((id) => id !== target.pid), [Symbol.dispose]: target[Symbol.dispose] }
-  }
+  const threadsOf = (pid: number, inside: Namespace) =>
+    inside
+      .run(`ls /proc/${pid}/task`)
+      .split('\n')
+      .map(Number)
+      .filter((id) => id !== pid)
 
-  /** A PID that was a process's in there a moment ago. */
+  /** A PID that a process had in there a moment ago. */
   const reapedIn = (inside: Namespace) => Number(inside.run('sh -c "echo \\$\\$"'))
 
-  describe.each(['1', '2', '4'])('of which /proc has hidepid=%s, for another user with CAP_KILL', (hidepid) => {
+  describe.each(['1', '2', '4'])('with hidepid=%s, another user with CAP_KILL', (hidepid) => {
     const startHidden = async () => {
       const inside = await startNamespace()
       inside.run(`mount -t proc -o hidepid=${hidepid} proc /proc`)
       return inside
     }
 
-    test('signals no thread of a protected process, nor anything that is hidden', async () => {
+    test('signals nothing that is hidden if it protects something, and no thread of its own', async () => {
       await using inside = await startHidden()
-      using victim = await startThreaded(inside)
+      using victim = await inside.start({ run: THREADED })
+      await expect.poll(() => threadsOf(victim.pid, inside).length).toBeGreaterThan(4)
       using other = await inside.start()
-      const { pid } = victim.target
-      using guarded = await startIn(inside, MAY_KILL, [pid])
-      expect(guarded.supports).toEqual(EVERYTHING)
-      expect(guarded.warning).toBeUndefined()
-      expect(await guarded.terminate(pid)).toEqual({ code: 'EPERM', reason: 'protected' })
-      for (const hidden of [...victim.threads, other.pid])
-        for (const conditions of [{}, { startedBefore: future() }, { waitMs: 0 }])
-          expect(await guarded.terminate(hidden, conditions)).toEqual({ code: 'EPERM', reason: 'hidden' })
-      expect(await guarded.terminate(reapedIn(inside))).toEqual({ code: 'ESRCH' })
       using own = await inside.start({ as: NOBODY })
-      expect(await guarded.terminate(own.pid, { startedBefore: future(), waitMs: 20_000 })).toMatchObject({
-        code: 'exited',
-      })
-      expect([victim.target.isAlive(), other.isAlive()]).toEqual([true, true])
-      // Without protection the id of a thread reaches its process.
+      const threads = threadsOf(victim.pid, inside)
+      using guarded = await startIn(inside, MAY_KILL, [victim.pid])
+      expect([guarded.supports, guarded.warning]).toEqual([EVERYTHING, undefined])
+      expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
+      for (const hidden of [...threads, other.pid])
+        for (const asked of [{}, { instance: 'x' }, { waitMs: 0 }])
+          expect(await guarded.terminate(hidden, asked)).toEqual({ code: 'EPERM', reason: 'hidden' })
+      for (const id of threadsOf(guarded.pid, inside))
+        expect(await guarded.terminate(id)).toMatchObject({ code: 'ESRCH', reason: 'thread' })
+      expect(await guarded.terminate(reapedIn(inside))).toEqual({ code: 'ESRCH' })
+      const { instance } = await look(own.pid, guarded)
+      expect(await guarded.terminate(own.pid, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
+      expect([victim.isAlive(), other.isAlive(), guarded.isAlive()]).toEqual([true, true, true])
+      // If it protects nothing, the id of a thread reaches its process.
       using unguarded = await startIn(inside, MAY_KILL)
-      expect(await unguarded.terminate(victim.threads[0] ?? Number.NaN)).toEqual({ code: 'sent' })
-      await victim.target.ended
+      expect(await unguarded.terminate(threads[0] ?? Number.NaN)).toEqual({ code: 'sent' })
+      await victim.ended
     })
 
-    test('signals none of its own threads', async () => {
-      await using inside = await startHidden()
-      using own = await startIn(inside, MAY_KILL)
-      const threads = inside.run(`ls /proc/${own.pid}/task`).split('\n').map(Number)
-      expect(threads.length).toBeGreaterThan(5)
-      for (const id of threads) expect((await own.terminate(id)).code).toBe(id === own.pid ? 'EPERM' : 'ESRCH')
-      expect(own.isAlive()).toBe(true)
-    })
-
-    test('tells the exit of what is hidden, and not its start', async () => {
+    test('tells the exit of what is hidden, and not its identity', async () => {
       await using inside = await startHidden()
       using target = await inside.start()
       using own = await startIn(inside, MAY_KILL)
-      expect(await own.terminate(target.pid, { startedBefore: future() })).toEqual({ code: 'no startedBefore' })
+      expect(await own.terminate(target.pid, { instance: 'x' })).toEqual({ code: 'no instance' })
+      expect(await own.terminate(target.pid, { dryRun: true })).toEqual({ code: 'would send' })
       expect(target.isAlive()).toBe(true)
-      expect(await own.terminate(target.pid, { waitMs: 20_000 })).toEqual({ code: 'exited' })
+      expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
       await target.ended
     })
   })
 
-  describe.each([
+  test.each([
     ['of another namespace', [], 'true'],
     ['that is not mounted', ['--mount-proc'], 'umount -l /proc'],
-  ])('and a /proc %s', (_, options, prepare) => {
-    test('warns, lets kill(2) decide and tells exits', async () => {
-      await using inside = await startNamespace(options)
-      inside.run(prepare)
-      using own = await startIn(inside)
-      expect(own.supports).toEqual(['waitMs', 'dryRun'])
-      expect(own.warning).toMatch(WARNING)
-      using target = await inside.start()
-      expect(await own.terminate(target.pid, { startedBefore: future() })).toEqual({ code: 'no startedBefore' })
-      for (const pid of [1, own.pid]) expect(await own.terminate(pid)).toEqual({ code: 'EPERM', reason: 'protected' })
-      expect(target.isAlive()).toBe(true)
-      expect(await own.terminate(target.pid, { waitMs: 20_000 })).toEqual({ code: 'exited' })
-      await target.ended
-      expect(await own.terminate(target.pid)).toEqual({ code: 'ESRCH' })
-      expect(inside.initSaid()).toBe('up\n')
-    })
-
-    test('signals nothing that it cannot look up while it protects something', async () => {
+  ])(
+    'and a /proc %s it warns, and kill(2) decides; if it protects something, nothing is killed',
+    async (_, options, prepare) => {
       await using inside = await startNamespace(options)
       using victim = await inside.start()
-      using other = await inside.start()
+      using target = await inside.start()
       inside.run(prepare)
       using guarded = await startIn(inside, [], [victim.pid])
-      expect(guarded.warning).toMatch(WARNING)
+      using own = await startIn(inside)
+      for (const { supports, warning } of [guarded, own]) {
+        expect(supports).toEqual(['waitMs', 'dryRun'])
+        expect(warning).toMatch(WARNING)
+      }
       expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
-      expect(await guarded.terminate(other.pid)).toEqual({ code: 'EPERM', reason: 'hidden' })
+      expect(await guarded.terminate(target.pid)).toEqual({ code: 'EPERM', reason: 'hidden' })
       expect(await guarded.terminate(reapedIn(inside))).toEqual({ code: 'ESRCH' })
-      expect([victim.isAlive(), other.isAlive()]).toEqual([true, true])
-    })
-  })
+      expect(await own.terminate(target.pid, { instance: 'x' })).toEqual({ code: 'no instance' })
+      for (const pid of [1, own.pid]) expect(await own.terminate(pid)).toEqual({ code: 'EPERM', reason: 'protected' })
+      expect([victim.isAlive(), target.isAlive(), inside.initSaid()]).toEqual([true, true, 'up\n'])
+      expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
+      await target.ended
+      expect(await own.terminate(target.pid)).toEqual({ code: 'ESRCH' })
+    },
+  )
 
-  test.each<[string, (fake: string) => string]>([
-    ["a container's", (fake) => `mount --bind ${fake} /proc/uptime`],
-    ['empty', () => 'mount --bind /dev/null /proc/uptime'],
-    ['not there, with subset=pid', () => 'mount -t proc -o subset=pid proc /proc'],
-  ])('and an uptime that is %s does without startedBefore', async (_, mount) => {
+  test.each<[what: string, mount: (fake: string) => string, supports: string[], told: string[]]>([
+    ["a container's uptime", (fake) => `mount --bind ${fake} /proc/uptime`, EVERYTHING, ['command', 'uid', 'instance']],
+    [
+      'no boot id',
+      () => 'mount --bind /dev/null /proc/sys/kernel/random/boot_id',
+      ['waitMs', 'dryRun', 'command'],
+      ['command', 'uid', 'startedAt'],
+    ],
+    [
+      'nothing but processes (subset=pid)',
+      () => 'mount -t proc -o subset=pid proc /proc',
+      ['waitMs', 'dryRun', 'command'],
+      ['command', 'uid'],
+    ],
+  ])('and a /proc with %s it does not support what it cannot tell', async (_, mount, supports, told) => {
     await using inside = await startNamespace()
     const fake = `${signaller.folder}/uptime`
     writeFileSync(fake, '12.34 5.67\n')
     inside.run(mount(fake))
     using own = await startIn(inside)
-    expect(own.supports).toEqual(['waitMs', 'dryRun', 'command'])
+    expect(own.supports).toEqual(supports)
     using target = await inside.start()
-    expect(await own.terminate(target.pid, { startedBefore: future() })).toMatchObject({ code: 'no startedBefore' })
-    expect(target.isAlive()).toBe(true)
-    expect(await own.terminate(target.pid, { waitMs: 20_000 })).toMatchObject({ code: 'exited' })
+    const seen = await look(target.pid, own)
+    expect(Object.keys(seen)).toEqual(told)
+    if (!seen.instance)
+      expect(await own.terminate(target.pid, { instance: 'x' })).toMatchObject({ code: 'no instance' })
+    const { instance } = seen
+    expect(await own.terminate(target.pid, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
     await target.ended
   })
 
-  test('tells the exit of a process whose PID is used again at once', async () => {
+  test('it tells the exit of a process whose PID is used again at once, and spares the new one', async () => {
     await using inside = await startNamespace()
     using own = await startIn(inside)
     using target = await inside.start({ pid: 5000, successors: 1 })
-    // The two are told apart by the tick of 10 ms in which they start.
-    await sleep(30)
-    expect(await own.terminate(5000, { waitMs: 20_000 })).toMatchObject({ code: 'exited' })
+    const { instance } = await look(5000, own)
+    expect(await own.terminate(5000, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
     await expect.poll(target.pids).toEqual([5000, 5000])
+    expect(await own.terminate(5000, { instance })).toMatchObject({ code: 'ESRCH', reason: 'other instance' })
     expect(target.isAlive()).toBe(true)
   })
 
-  test('and the boot time of a time namespace tells starts', async () => {
+  test('with a boot time of its own it tells the start by its own clock, and knows the instance', async () => {
     await using inside = await startNamespace(['--mount-proc', '--time', '--boottime', '86400'])
     using own = await startIn(inside)
-    expect(own.supports).toEqual(EVERYTHING)
-    await sleep(50)
-    const before = new Date()
-    await sleep(2)
+    const before = Date.now()
     using target = await inside.start()
-    const later = { code: 'ESRCH', reason: 'started later' }
-    expect(await own.terminate(target.pid, { startedBefore: before })).toMatchObject(later)
-    await sleep(50)
-    expect(await own.terminate(target.pid, { startedBefore: new Date() })).toMatchObject({ code: 'sent' })
+    const { instance, startedAt = '' } = await look(target.pid, own)
+    expect(Date.parse(startedAt)).toBeGreaterThan(before - 1000)
+    expect(Date.parse(startedAt)).toBeLessThan(Date.now() + 1000)
+    expect(await own.terminate(target.pid, { instance })).toMatchObject({ code: 'sent' })
     await target.ended
   })
 })
 
-describe('a signaller as a process', () => {
+describe('as a process of its own', () => {
   beforeEach(needsLinux)
 
-  test('that a shell has become half a second after its start tells starts', async () => {
-    using own = await signaller.start(['sh', '-c', 'sleep 0.5; exec "$@"', 'sh', process.execPath])
-    expect(own.supports).toEqual(EVERYTHING)
+  test('that a shell has become by exec it tells starts', async () => {
+    using own = await signaller.start(['sh', '-c', 'sleep 1.5; exec "$@"', 'sh', process.execPath])
     using target = startSleeper()
-    await sleep(50)
-    expect(await own.terminate(target.pid, { startedBefore: new Date() })).toMatchObject({ code: 'sent' })
-    expect(await target.ended).toBe('SIGTERM')
+    expect(Object.keys(await look(target.pid, own))).toEqual(['command', 'uid', 'instance', 'startedAt'])
   })
 
-  test("that Node's permissions keep from /proc warns, and tells exits", async () => {
+  test("that Node's permissions keep from /proc it warns, and tells exits", async () => {
     const { allowedNodeEnvironmentFlags: flags } = process
     const permission = flags.has('--permission') ? '--permission' : '--experimental-permission'
-    using own = await signaller.start([
-      process.execPath,
-      '--no-warnings',
-      permission,
-      `--allow-fs-read=${signaller.folder}/*`,
-    ])
+    const allowed = `--allow-fs-read=${signaller.folder}/*`
+    using own = await signaller.start([process.execPath, '--no-warnings', permission, allowed])
     expect(own.supports).toEqual(['waitMs', 'dryRun'])
     expect(own.warning).toMatch(WARNING)
     using target = startSleeper()
-    expect(await own.terminate(target.pid, { waitMs: 20_000 })).toEqual({ code: 'exited' })
+    expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
     expect(await own.terminate(await reapedPid())).toEqual({ code: 'ESRCH' })
   })
 })

@@ -23,7 +23,7 @@ describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
   const folder = emptyFolder()
   const certificates = () => {
     const ours = authority(folder, 'ours')
-    return { ...ours, web: ours.issue('web', LOOPBACK), gateway: ours.issue('gateway') }
+    return { ...ours, web: ours.issue('web', LOOPBACK) }
   }
   let known: ReturnType<typeof certificates>
   let servers: Record<Name, RunningServer>
@@ -122,22 +122,5 @@ describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
     for (const name of ['a', 'b']) expect(await other.kill(name, { pid: target.pid })).toEqual(json(502, 'Bad Gateway'))
     expect(target.isAlive()).toBe(true)
     expect(await other.kill('c', { pid: target.pid })).toEqual(done())
-  })
-
-  test('kills with a client certificate of its own', async () => {
-    const { web, gateway, caFile } = known
-    await using server = await startServer({
-      args: ['--port', '0', '--tls-cert', web.certFile, '--tls-key', web.keyFile, '--tls-client-ca', caFile],
-    })
-    const port = await freePort()
-    await using _nginx = await startNginx(`server { listen 127.0.0.1:${port}; location / {
-      proxy_pass ${server.url}; proxy_set_header Host $proxy_host;
-      proxy_ssl_certificate ${gateway.certFile}; proxy_ssl_certificate_key ${gateway.keyFile};
-      proxy_ssl_trusted_certificate ${caFile}; proxy_ssl_verify on; proxy_ssl_name localhost; } }`)
-    using target = startSleeper()
-    const headers = { 'content-type': 'application/json' }
-    const body = JSON.stringify({ pid: target.pid })
-    expect((await fetch(`http://127.0.0.1:${port}${KILL}`, { method: 'POST', headers, body })).status).toBe(200)
-    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ by: 'gateway', outcome: 'sent' })
   })
 })

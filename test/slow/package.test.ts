@@ -1,30 +1,24 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
 import { authority, LOOPBACK } from '../support/certificates.ts'
 import { blocksOf, linksOf } from '../support/markdown.ts'
 import { needsOpenssl } from '../support/needs.ts'
-import {
-  exec,
-  npm,
-  type PackedPackage,
-  type Project,
-  packPackage,
-  ROOT,
-  SERVICE_DEPENDENCIES,
-  TOOLS,
-} from '../support/package.ts'
+import { document } from '../support/openapi.ts'
+import * as packed from '../support/package.ts'
 import { KILL } from '../support/post.ts'
 import { startSleeper } from '../support/processes.ts'
 import { startServer } from '../support/server.ts'
 import { TOKEN } from '../support/token.ts'
 
+const { exec, ROOT, TOOLS } = packed
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
 const blockWith = (text: string) =>
   blocksOf(README).find((block) => block.text.includes(text))?.text ?? expect.unreachable(`no block with ${text}`)
-/** What startServer waits for. */
+/** For startServer. */
 const SAYS = `({ port }: { port: number }) => console.log(\`"listening on http://127.0.0.1:\${port}"\`)`
+const serving = (fetch: string) => `serve({ fetch: ${fetch}, hostname: '127.0.0.1', port: 0 }, ${SAYS})`
 
 /** A service of somebody's own. */
 const SERVICE = `
@@ -44,7 +38,7 @@ const service = new Hono<{ Variables: { user: string } }>()
   .route('/logged', kill)
 export type Service = typeof service
 
-serve({ fetch: service.fetch, hostname: '127.0.0.1', port: 0 }, ${SAYS})
+${serving('service.fetch')}
 `
 
 /** A client whose types follow from those of the service and of the package. */
@@ -103,7 +97,7 @@ expressApp.use(express.json()).post('/own', (request, response) => { response.js
 fastify.post('/own', async (request) => request.body)
 const says = ${SAYS}
 const portOf = (url: string) => says({ port: Number(new URL(url).port) })
-if (name === 'next') serve({ fetch: POST, hostname: '127.0.0.1', port: 0 }, says)
+if (name === 'next') ${serving('POST')}
 else if (name === 'fastify') portOf(await fastify.listen({ port: 0 }))
 else if (name === 'nest') nestApp.listen(0, '127.0.0.1').then(() => nestApp.getUrl()).then(portOf)
 else {
@@ -111,16 +105,59 @@ else {
 }
 `
 
-let tarball: PackedPackage
-const createProject = (name: string, dependencies: Record<string, string> = {}, sources: Record<string, string> = {}) =>
+const COMMON = `
+import { serve } from '@hono/node-server'
+import { createApp, KILL_PATH } from 'psys-kill'
+import { nodeSignaller } from 'psys-kill/node'
+import { guardedKillPathItem, killPathItem, securitySchemes } from 'psys-kill/openapi'
+
+const about = {
+  info: { title: 'tools', version: '1', description: 'Tools', contact: { name: 'me' } },
+  servers: [{ url: 'http://127.0.0.1:8080' }],
+  tags: [{ name: 'tools' }, { name: 'processes' }],
+}
+const list = { operationId: 'list', tags: ['tools'], description: 'Their own', responses: { 200: { description: 'A list' } } }
+const behindToken = { ...guardedKillPathItem.post, operationId: 'guardedKill', security: [{ token: [] }] }
+const { token } = securitySchemes
+`
+/** Services that document themselves, each with another library. */
+const DOCUMENTED = {
+  'zod-openapi': `
+import { createRoute, OpenAPIHono } from '@hono/zod-openapi'
+${COMMON}
+const service = new OpenAPIHono()
+service.openapi(createRoute({ method: 'get', path: '/list', ...list }), (c) => c.json([1]))
+service.route('/', createApp({ signaller: nodeSignaller() }))
+service.openAPIRegistry.registerPath({ method: 'post', path: KILL_PATH, ...killPathItem.post })
+service.openAPIRegistry.registerPath({ method: 'post', path: '/guarded' + KILL_PATH, ...behindToken })
+service.openAPIRegistry.registerComponent('securitySchemes', 'token', token)
+service.doc('/openapi-3.0.json', { openapi: '3.0.3', ...about })
+service.doc31('/openapi-3.1.json', { openapi: '3.1.0', ...about })
+${serving('service.fetch')}`,
+  'hono-openapi': `
+import { Hono } from 'hono'
+import { describeRoute, openAPIRouteHandler } from 'hono-openapi'
+${COMMON}
+const service = new Hono()
+  .get('/list', describeRoute(list), (c) => c.json([1]))
+  .route('/', createApp({ signaller: nodeSignaller() }))
+const paths = { [KILL_PATH]: killPathItem, ['/guarded' + KILL_PATH]: { post: behindToken } }
+const documentation = { ...about, paths, components: { securitySchemes: { token } } }
+service.get('/openapi-3.0.json', openAPIRouteHandler(service, { documentation: { ...documentation, openapi: '3.0.3' } }))
+service.get('/openapi-3.1.json', openAPIRouteHandler(service, { documentation }))
+${serving('service.fetch')}`,
+}
+
+let tarball: packed.PackedPackage
+const createProject = (name: string, more: Record<string, string>, sources: Record<string, string> = {}) =>
   tarball.createProject(
     name,
-    { ...SERVICE_DEPENDENCIES, ...dependencies },
+    { ...packed.SERVICE_DEPENDENCIES, ...more },
     { service: SERVICE, client: CLIENT, ...sources },
   )
 
 beforeAll(async () => {
-  tarball = await packPackage()
+  tarball = await packed.packPackage()
 })
 afterAll(() => tarball[Symbol.dispose]())
 
@@ -136,7 +173,7 @@ const STRICT = {
   resolveJsonModule: true,
 }
 
-const startHost = ({ path }: Project, file: string, ...args: string[]) =>
+const startHost = ({ path }: packed.Project, file: string, ...args: string[]) =>
   startServer({ command: [process.execPath, `${file}.mjs`], args, cwd: path, env: { TOKEN } })
 
 const post = async (url: string, body: unknown, headers: Record<string, string> = {}, path = KILL) => {
@@ -170,7 +207,7 @@ const expectContract = async (url: string, headers: Record<string, string>) => {
 }
 
 /** The same in each place where the service mounts it. */
-const expectService = async (project: Project) => {
+const expectService = async (project: packed.Project) => {
   await using service = await startHost(project, 'service')
   for (const [base, headers] of Object.entries({ '': {}, '/token': AUTHORIZATION, '/logged': {} }))
     await expectContract(service.url + base, headers)
@@ -180,7 +217,7 @@ const expectService = async (project: Project) => {
 }
 
 /** Its libraries too. */
-const expectTyped = async ({ problems }: Project, compiler: Parameters<Project['problems']>[0] = 'typescript7') => {
+const expectTyped = async ({ problems }: packed.Project, compiler: 'typescript5' | 'typescript7' = 'typescript7') => {
   expect(await problems(compiler, STRICT, ['service.ts', 'client.ts'])).toBe('')
 }
 
@@ -211,38 +248,40 @@ describe('the tarball', () => {
     const { stdout } = await run('attw', tarball.tarball, ...options)
     for (const entry of Object.keys(packageJson.exports)) expect(stdout).toContain(`psys-kill${entry.slice(1)}`)
   })
+})
 
-  test('has an OpenAPI document without a problem for the linter', async () => {
-    const script = `
-      import { createConfig, lint } from '@redocly/openapi-core'
-      const config = await createConfig({ extends: ['recommended-strict'] })
-      const problems = await lint({ ref: process.argv[1], config })
-      console.log(JSON.stringify(problems.map(({ ruleId, message, location }) => [ruleId, message, location[0].pointer])))`
-    const lint = async (file: string) => {
-      const node = ['--input-type=module', '--eval', script, file]
-      return JSON.parse((await exec(process.execPath, node, { cwd: TOOLS })).stdout)
-    }
-    const document = join(ROOT, 'build/dist/openapi.json')
-    const broken = tarball.folder.file('broken.json')
-    writeFileSync(broken, readFileSync(document, 'utf8').replace('"pid": 1234', '"pid": -1'))
-    expect(await lint(document)).toEqual([])
-    expect(await lint(broken)).not.toEqual([])
-  })
+/** All that Spectral reports, hints too. */
+const lint = async (text: string) => {
+  const [file, ruleset] = [tarball.folder.file('document.json'), tarball.folder.file('spectral.json')]
+  writeFileSync(file, text)
+  writeFileSync(ruleset, '{"extends":["spectral:oas"]}')
+  const args = ['lint', file, '--ruleset', ruleset, '--format', 'json', '--fail-severity', 'hint', '--quiet']
+  const codes = (output: string): unknown[] => JSON.parse(output).map(({ code }: { code: string }) => code)
+  return exec(join(TOOLS, 'node_modules/.bin/spectral'), args).then(
+    () => [],
+    ({ stdout }) => codes(stdout),
+  )
+}
+
+test('the OpenAPI document of the server is without a warning of the linter', async () => {
+  expect(await lint(JSON.stringify(document))).toEqual([])
+  expect(await lint(JSON.stringify({ ...document, tags: [] }))).toContain('operation-tag-defined')
 })
 
 describe('a service that embeds it', () => {
-  const FRAMEWORKS = {
-    ...{ express: '5.3.0', '@types/express': '5.0.6', fastify: '5.12.8', undici: '7.30.2' },
+  const OTHERS = {
+    ...{ express: '5.3.0', '@types/express': '5.0.6', fastify: '5.12.8', undici: '7.30.2', zod: '4.6.7' },
     ...{ '@nestjs/core': '12.5.1', '@nestjs/common': '12.5.1', '@nestjs/platform-express': '12.5.1' },
-    ...{ 'reflect-metadata': '0.2.2', rxjs: '7.8.2' },
+    ...{ 'reflect-metadata': '0.2.2', rxjs: '7.8.2', '@hono/standard-validator': '0.4.0' },
+    ...{ '@hono/zod-openapi': '1.6.3', 'hono-openapi': '1.3.3' },
   }
-  let project: Project
+  let project: packed.Project
   beforeAll(async () => {
-    project = await createProject('embedder', FRAMEWORKS, { entries: ENTRIES, hosts: HOSTS })
+    project = await createProject('embedder', OTHERS, { entries: ENTRIES, hosts: HOSTS, ...DOCUMENTED })
   })
 
   test('has one copy of Hono', async () => {
-    const { stdout } = await npm(['ls', 'hono', '--all', '--parseable'], project.path)
+    const { stdout } = await packed.npm(['ls', 'hono', '--all', '--parseable'], project.path)
     expect(new Set(stdout.trim().split('\n'))).toEqual(new Set([join(project.path, 'node_modules/hono')]))
   })
 
@@ -252,7 +291,8 @@ describe('a service that embeds it', () => {
     const check = (options: object, file: string) => project.problems('typescript7', options, [file])
     expect(await check({ ...STRICT, module: 'esnext', moduleResolution: 'bundler' }, 'client.ts')).toBe('')
     expect(await check({}, 'entries.ts')).toBe('')
-    expect(await check({ ...STRICT, skipLibCheck: true }, 'hosts.ts')).toBe('')
+    for (const file of ['hosts.ts', 'zod-openapi.ts', 'hono-openapi.ts'])
+      expect(await check({ ...STRICT, skipLibCheck: true }, file)).toBe('')
   })
 
   test('kills, wherever it is mounted', () => expectService(project))
@@ -305,29 +345,39 @@ describe('a service that embeds it', () => {
     await expectContract(server.url, {})
   })
 
-  describe('to ask a peer that requires a client certificate', () => {
-    beforeEach(needsOpenssl)
+  test.each(Object.keys(DOCUMENTED))('documents the route with %s, without a warning of the linter', async (name) => {
+    await using service = await startHost(project, name)
+    await expectContract(service.url, {})
+    for (const version of ['3.0', '3.1']) {
+      const text = await (await fetch(`${service.url}/openapi-${version}.json`)).text()
+      const { openapi, paths } = JSON.parse(text)
+      expect(openapi).toContain(version)
+      expect(new Set(Object.keys(paths))).toEqual(new Set(['/list', KILL, `/guarded${KILL}`]))
+      const { requestBody } = JSON.parse(JSON.stringify(document.paths[KILL].post))
+      expect(paths[KILL].post).toMatchObject({ requestBody, responses: { 400: {}, 404: {} } })
+      expect(paths[KILL].post.responses).not.toHaveProperty('401')
+      expect(paths[`/guarded${KILL}`].post).toMatchObject({ security: [{ token: [] }], responses: { 401: {} } })
+      expect(await lint(text)).toEqual([])
+    }
+  })
 
-    test("the README's gateway works, and type-checks", async () => {
-      const ours = authority(tarball.folder, 'ours')
-      const [{ certFile, keyFile }, me] = [ours.issue('server', LOOPBACK), ours.issue('gateway')]
-      const tls = ['--tls-cert', certFile, '--tls-key', keyFile, '--tls-client-ca', ours.caFile]
-      await using peer = await startServer({ args: ['--port', '0', ...tls] })
-      const gateway = blockWith("from 'undici'")
-        .replace(/`\/etc\/psys-kill\/.*?`/, 'name')
-        .replace("'me.pem'", JSON.stringify(me.certFile))
-        .replace("'me.key'", JSON.stringify(me.keyFile))
-        .replace("'ca.pem'", JSON.stringify(ours.caFile))
-        .replace('https://10.0.0.1:3000', peer.url)
-      await project.add(
-        'gateway',
-        `import { serve } from '@hono/node-server'\n${gateway}\nserve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }, ${SAYS})`,
-      )
-      expect(await project.problems('typescript7', { ...STRICT, skipLibCheck: true }, ['gateway.ts'])).toBe('')
-      await using service = await startHost(project, 'gateway')
-      await expectContract(service.url, {})
-      expect(await peer.record(({ outcome }) => outcome === 'sent')).toMatchObject({ by: 'gateway' })
-    })
+  test("can be the README's gateway to a peer that requires a client certificate", async (context) => {
+    needsOpenssl(context)
+    const ours = authority(tarball.folder, 'ours')
+    const [{ certFile, keyFile }, me] = [ours.issue('server', LOOPBACK), ours.issue('gateway')]
+    const tls = ['--tls-cert', certFile, '--tls-key', keyFile, '--tls-client-ca', ours.caFile]
+    await using peer = await startServer({ args: ['--port', '0', ...tls] })
+    const gateway = blockWith("from 'undici'")
+      .replace(/`\/etc\/psys-kill\/.*?`/, 'name')
+      .replace("'me.pem'", JSON.stringify(me.certFile))
+      .replace("'me.key'", JSON.stringify(me.keyFile))
+      .replace("'ca.pem'", JSON.stringify(ours.caFile))
+      .replace('https://10.0.0.1:3000', peer.url)
+    await project.add('gateway', `import { serve } from '@hono/node-server'\n${gateway}\n${serving('app.fetch')}`)
+    expect(await project.problems('typescript7', { ...STRICT, skipLibCheck: true }, ['gateway.ts'])).toBe('')
+    await using service = await startHost(project, 'gateway')
+    await expectContract(service.url, {})
+    expect(await peer.record(({ outcome }) => outcome === 'sent')).toMatchObject({ by: 'gateway' })
   })
 })
 

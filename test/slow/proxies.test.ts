@@ -4,7 +4,7 @@ import { createServer, request } from 'node:http'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { authority } from '../support/certificates.ts'
-import { hasChromium, startChromium } from '../support/chromium.ts'
+import { hasChromium, postFrom, startChromium } from '../support/chromium.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { freePort } from '../support/free-port.ts'
 import { missingForNginx, startNginx } from '../support/nginx.ts'
@@ -92,15 +92,9 @@ test.each(recipes)(
       await using _front = await startFront(front, port, server.url)
       const page = await browser.newPage()
       await page.goto(origin)
-      const answer = await page.evaluate(
-        async ([path, body]) => {
-          const headers = { 'content-type': 'application/json' }
-          const response = await fetch(path, { method: 'POST', headers, body })
-          return `${response.status} ${await response.text()} ${response.headers.get('psys-kill-reason')}`
-        },
-        [KILL, JSON.stringify({ pid: target.pid })] as const,
-      )
+      const { status, text, reason } = await postFrom(page, KILL, { pid: target.pid })
       await page.close()
+      const answer = `${status} ${text} ${reason}`
       await check(answer, server)
     }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { chromium } from 'playwright-core'
+import { chromium, type Page } from 'playwright-core'
 
 const EXECUTABLE = '/usr/bin/chromium'
 export const hasChromium = existsSync(EXECUTABLE)
@@ -14,3 +14,15 @@ export const startChromium = () =>
       '--host-resolver-rules=MAP *.example 127.0.0.1',
     ],
   })
+
+/** Lets a page POST some JSON. Rejects if the browser does not let it read the answer. */
+export const postFrom = (page: Page, url: string, body: object, init: RequestInit = {}) =>
+  page.evaluate(
+    async ([url, body, init]) => {
+      const headers = { 'content-type': 'application/json', ...init.headers }
+      const response = await fetch(url, { method: 'POST', credentials: 'omit', ...init, body, headers })
+      const [id, reason] = ['x-request-id', 'psys-kill-reason'].map((name) => response.headers.get(name))
+      return { status: response.status, text: await response.text(), id, reason }
+    },
+    [url, JSON.stringify(body), init] as const,
+  )

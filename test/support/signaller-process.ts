@@ -8,7 +8,6 @@ import { emptyFolder } from './folder.ts'
 
 /** What the process says first, and then does for each line: it ends when nobody writes to it any more. */
 const PROGRAM = `
-import { readdirSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { nodeSignaller } from './node-signaller.ts'
 import { procWarning } from './proc.ts'
@@ -18,10 +17,9 @@ const { supports, terminate } = nodeSignaller(options)
 const say = (value) => console.log(JSON.stringify(value))
 say({ pid: process.pid, supports, warning: procWarning(options.protect) })
 createInterface({ input: process.stdin }).on('line', async (line) => {
-  const { pid, startedBefore, ...others } = JSON.parse(line)
-  const delivery = { ...others, startedBefore: startedBefore && new Date(startedBefore) }
+  const { pid, ...conditions } = JSON.parse(line)
   try {
-    say(await terminate(pid, delivery))
+    say(await terminate(pid, conditions))
   } catch (error) {
     say({ error: String(error) })
   }

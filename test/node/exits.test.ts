@@ -1,0 +1,194 @@
+import { getEventListeners } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { exitWatch } from '../../src/node/exits.ts'
+import { nodeSignaller } from '../../src/node/index.ts'
+import { fakeFiles } from '../support/fake-proc.ts'
+import { needsLinux } from '../support/needs.ts'
+import { startDeaf, startSleeper, startUnreaped } from '../support/processes.ts'
+
+vi.mock('node:fs', { spy: true })
+
+/** What /proc says of a process, given its true stat. */
+type Seen = (stat: string) => { text: string } | { error: string }
+
+afterEach(() => {
+  vi.useRealTimers()
+  vi.restoreAllMocks()
+})
+
+describe('the timer', () => {
+  // Time passes only when a timer fires, and when `hasExited` is called: then `costMs`.
+  let costMs = 0
+  let spentMs = 0
+  const asked: number[] = []
+  const exited = new Set<number>()
+  let wait = exitWatch()
+  const answers = new Map<number, boolean>()
+
+  beforeEach(() => {
+    costMs = 0
+    spentMs = 0
+    asked.length = 0
+    exited.clear()
+    answers.clear()
+    wait = exitWatch()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] })
+    const now = performance.now.bind(performance)
+    vi.spyOn(performance, 'now').mockImplementation(() => now() + spentMs)
+  })
+
+  const begin = (pid: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
+    const hasExited = () => {
+      asked.push(pid)
+      spentMs += costMs
+      return exited.has(pid)
+    }
+    void wait(hasExited, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
+  }
+  const beginMany = (count: number) => {
+    for (let pid = 1; pid <= count; pid++) begin(pid)
+  }
+
+  /** Lets the timer fire, which must be the only one. Returns the pause before, and how long the sweep took. */
+  const fire = async () => {
+    expect(vi.getTimerCount()).toBe(1)
+    const [start, spent] = [performance.now(), spentMs]
+    await vi.advanceTimersToNextTimerAsync()
+    const sweep = spentMs - spent
+    return { pause: Math.round(performance.now() - start - sweep), sweep }
+  }
+
+  test.each([
+    [1, 1 / 8, 20],
+    [256, 1 / 256, 20],
+    [256, 1 / 64, 80],
+    [256, 1 / 8, 640],
+    [8192, 1 / 128, 1280],
+  ])(
+    'is one for %i waits; if each look takes %f ms, it pauses for %i ms: a twentieth of a core',
+    async (count, cost, pause) => {
+      costMs = cost
+      beginMany(count)
+      expect(await fire()).toMatchObject({ pause: 20 })
+      for (let sweeps = 2; sweeps <= 4; sweeps++) {
+        const fired = await fire()
+        expect(fired.pause).toBe(pause)
+        expect(fired.sweep).toBeLessThanOrEqual(fired.pause / 19)
+        expect(asked).toHaveLength(sweeps * count)
+      }
+      expect(new Set(asked).size).toBe(count)
+    },
+  )
+
+  test('is none when nobody waits, and there again for the next wait', async () => {
+    beginMany(1000)
+    await fire()
+    for (let pid = 1; pid <= 1000; pid++) exited.add(pid)
+    begin(1001)
+    await fire()
+    expect(answers.size).toBe(1000)
+    exited.add(1001)
+    await fire()
+    expect([...answers.values()]).toEqual(Array.from({ length: 1001 }, () => true))
+    expect(vi.getTimerCount()).toBe(0)
+    begin(1)
+    expect(await fire()).toMatchObject({ pause: 20 })
+    expect(vi.getTimerCount()).toBe(0)
+  })
+
+  test('ends each wait at its deadline, not before, after a last look', async () => {
+    begin(1, 5)
+    begin(2, 30)
+    begin(3, 5)
+    exited.add(3)
+    expect(await fire()).toMatchObject({ pause: 5 })
+    expect(Object.fromEntries(answers)).toEqual({ 1: false, 3: true })
+    await fire()
+    expect(answers.has(2)).toBe(false)
+    await fire()
+    expect(answers.get(2)).toBe(false)
+    begin(4, 0)
+    expect(await fire()).toMatchObject({ pause: 0 })
+    expect(answers.get(4)).toBe(false)
+  })
+
+  test('ends a wait in the sweep after one of its signals aborts, and leaves no listener', async () => {
+    const [one, two, other] = [new AbortController(), new AbortController(), new AbortController()]
+    begin(1, 60_000, [one.signal, two.signal])
+    begin(2, 60_000, [other.signal])
+    begin(3, 60_000, [AbortSignal.abort()])
+    begin(4, 60_000, [two.signal])
+    await fire()
+    expect(Object.fromEntries(answers)).toEqual({ 3: false })
+    expect([one, two, other].flatMap(({ signal }) => getEventListeners(signal, 'abort'))).toEqual([])
+    two.abort()
+    exited.add(4)
+    expect(await fire()).toMatchObject({ pause: 20 })
+    // A process that has exited has exited.
+    expect(Object.fromEntries(answers)).toEqual({ 1: false, 3: false, 4: true })
+    expect(vi.getTimerCount()).toBe(1)
+  })
+})
+
+describe('waitMs', () => {
+  beforeEach(needsLinux)
+
+  const terminate = (pid: number, waitMs: number, stopWaiting: readonly AbortSignal[] = []) =>
+    nodeSignaller().terminate(pid, { waitMs, stopWaiting })
+
+  test('tells the exit of a process, also of one that nobody reaps', async () => {
+    using target = startSleeper()
+    using unreaped = await startUnreaped()
+    expect(await terminate(target.pid, 60_000)).toEqual({ code: 'exited', command: 'sleep' })
+    expect(await terminate(unreaped.pid, 60_000)).toEqual({ code: 'exited', command: 'sleep' })
+    expect(await target.ended).toBe('SIGTERM')
+  })
+
+  test('ends when the time is up, or a signal aborts', async () => {
+    using deaf = await startDeaf()
+    const start = performance.now()
+    expect(await terminate(deaf.pid, 200)).toMatchObject({ code: 'running' })
+    expect(performance.now() - start).toBeGreaterThanOrEqual(199)
+    expect(await terminate(deaf.pid, 0)).toMatchObject({ code: 'running' })
+    const client = new AbortController()
+    const answer = terminate(deaf.pid, 60_000, [client.signal])
+    client.abort()
+    expect(await answer).toMatchObject({ code: 'running' })
+    expect(deaf.isAlive()).toBe(true)
+  })
+
+  const isReused = (stat: string) => ({
+    text: stat.replace(/^((?:\S+ ){21})(\d+)/, (_, before, ticks) => before + (Number(ticks) + 1)),
+  })
+  const HIDDEN = () => ({ error: 'EACCES' })
+  const asItIs = (text: string) => ({ text })
+
+  test.each<[string, Seen, Seen, 'exited' | 'running', kill?: true]>([
+    ['that lives runs', asItIs, asItIs, 'running'],
+    ['whose PID another process has, has exited', asItIs, isReused, 'exited'],
+    ['that becomes a zombie has exited', asItIs, (stat) => ({ text: stat.replace(/\) \S/, ') Z') }), 'exited'],
+    ['that becomes hidden runs until kill(2) says that it is gone', asItIs, HIDDEN, 'running'],
+    ['that becomes hidden has exited when kill(2) says that it is gone', asItIs, HIDDEN, 'exited', true],
+    [
+      'that cannot be looked up for the moment is not known to have exited',
+      asItIs,
+      () => ({ error: 'EMFILE' }),
+      'running',
+    ],
+    ['that was hidden before runs, whatever its start', HIDDEN, asItIs, 'running'],
+  ])('of a process %s', async (_, before, later, code, kill) => {
+    using deaf = await startDeaf()
+    const path = `/proc/${deaf.pid}/stat`
+    const stat = readFileSync(path, 'utf8')
+    const waitIn = async () => {
+      using _ = await fakeFiles({ [path]: before(stat) })
+      return { outcome: terminate(deaf.pid, code === 'exited' ? 60_000 : 60) }
+    }
+    const { outcome } = await waitIn()
+    using __ = await fakeFiles({ [path]: later(stat) })
+    if (kill) deaf.child.kill('SIGKILL')
+    expect(await outcome).toMatchObject({ code })
+    expect(deaf.isAlive()).toBe(!kill)
+  })
+})

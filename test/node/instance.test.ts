@@ -1,0 +1,179 @@
+import { readFileSync } from 'node:fs'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { CONDITIONS, type Delivery, type ProcessSeen } from '../../src/app/signaller.ts'
+import { nodeSignaller } from '../../src/node/index.ts'
+import { fakeFiles } from '../support/fake-proc.ts'
+import { needsLinux, needsRoot } from '../support/needs.ts'
+import { startAs, startCommand, startNamed, startSleeper, startZombie, statField } from '../support/processes.ts'
+import { targetOf } from '../support/target.ts'
+
+vi.mock('node:fs', { spy: true })
+
+beforeEach(needsLinux)
+afterEach(() => vi.restoreAllMocks())
+
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
+
+/** What a dry run tells of a process that it would signal. */
+const look = (pid: number, { terminate } = nodeSignaller()): ProcessSeen => {
+  const outcome = terminate(pid, { dryRun: true })
+  if ('then' in outcome || !outcome.process) throw new Error(`It told ${JSON.stringify(outcome)}`)
+  return outcome.process
+}
+
+/** Expects that no condition lets a signal or a dry run through. */
+const expectOther = (pid: number, conditions: Partial<Delivery>, reason: string, { terminate } = nodeSignaller()) => {
+  const kill = vi.spyOn(process, 'kill')
+  for (const asked of [{}, { waitMs: 60_000 }, { dryRun: true } as const])
+    expect(terminate(pid, { ...conditions, ...asked })).toMatchObject({ code: 'ESRCH', reason })
+  expect(kill).not.toHaveBeenCalled()
+  kill.mockRestore()
+}
+
+describe('a dry run', () => {
+  test('calls kill(2) with signal 0 alone, at once, whatever else is asked', () => {
+    using target = startSleeper()
+    const { command, instance } = look(target.pid)
+    const kill = vi.spyOn(process, 'kill')
+    const onSignal = vi.fn()
+    const all: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { command, instance }, { comment: 'just looking' }]
+    // A promise has no code.
+    for (const asked of all)
+      expect(nodeSignaller().terminate(target.pid, { ...asked, dryRun: true, onSignal })).toMatchObject({
+        code: 'would send',
+        command: 'sleep',
+      })
+    expect(kill.mock.calls).toEqual(all.map(() => [target.pid, 0]))
+    expect(onSignal).not.toHaveBeenCalled()
+  })
+
+  test('tells the name, the effective user, the instance and the start', async (context) => {
+    needsRoot(context)
+    using target = await startAs(65_531, 65_532)
+    const { startedAt, ...seen } = look(target.pid)
+    const boot = readFileSync(BOOT_ID, 'utf8').replaceAll('-', '').slice(0, 16)
+    const instance = `${boot}-${target.pid}-${statField(target.pid, 22)}`
+    expect(seen).toEqual({ command: 'perl', uid: 65_532, instance })
+  })
+
+  test('tells a start that is right to about a second', () => {
+    const before = Date.now()
+    using target = startSleeper()
+    const after = Date.now()
+    const startedAt = look(target.pid).startedAt ?? ''
+    expect(startedAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    expect(Date.parse(startedAt)).toBeGreaterThan(before - 1000)
+    expect(Date.parse(startedAt)).toBeLessThan(after + 1000)
+  })
+
+  test('tells nothing of what would get no signal', async () => {
+    using zombie = await startZombie()
+    using target = startSleeper()
+    const { terminate } = nodeSignaller({ protect: [target.pid] })
+    for (const pid of [zombie.pid, target.pid, process.pid, 1])
+      expect(terminate(pid, { dryRun: true })).not.toHaveProperty('process')
+  })
+
+  const ownStart = () => Number(statField(process.pid, 22)) / 100
+
+  test.each<['startedAt' | 'instance', why: string, files: () => Parameters<typeof fakeFiles>[0]]>([
+    [
+      'startedAt',
+      "uptime is a container's",
+      () => ({ '/proc/uptime': { text: `${ownStart() + process.uptime() - 2} 0` } }),
+    ],
+    ['startedAt', 'there is no uptime', () => ({ '/proc/uptime': { error: 'ENOENT' } })],
+    ['instance', 'there is no boot id', () => ({ [BOOT_ID]: { error: 'ENOENT' } })],
+    ['instance', 'the boot id is empty', () => ({ [BOOT_ID]: { text: '' } })],
+  ])('leaves out %s if %s; what is left out is not supported', async (lost, _, files) => {
+    using target = startSleeper()
+    using __ = await fakeFiles(files())
+    const { supports, terminate } = nodeSignaller()
+    const { [lost]: left, ...rest } = look(target.pid)
+    expect([left, Object.values(rest).includes(undefined)]).toEqual([undefined, false])
+    expect(supports).toEqual(CONDITIONS.filter((name) => name !== lost))
+    if (lost === 'startedAt') return
+    for (const asked of [{}, { waitMs: 0 }, { dryRun: true } as const])
+      expect(terminate(target.pid, { instance: 'x', ...asked })).toEqual({ code: 'no instance', command: 'sleep' })
+    expect(terminate(target.pid, { command: 'sleep' })).toMatchObject({ code: 'sent' })
+  })
+})
+
+describe('instance', () => {
+  test('lets a kill through right after the start of the process: 300 times', async () => {
+    const signaller = nodeSignaller()
+    for (let i = 0; i < 300; i++) {
+      using target = startSleeper()
+      const { instance } = look(target.pid, signaller)
+      expect(signaller.terminate(target.pid, { instance, command: 'sleep' })).toMatchObject({ code: 'sent' })
+      expect(await target.ended).toBe('SIGTERM')
+    }
+  })
+
+  test('is compared for equality: no other text, no other PID, no other start, no other boot', async () => {
+    using target = startSleeper()
+    using other = startSleeper()
+    const { instance = '' } = look(target.pid)
+    const ticks = statField(target.pid, 22) ?? ''
+    for (const wanted of [
+      '',
+      'x',
+      `${instance}0`,
+      instance.slice(0, -1),
+      ` ${instance}`,
+      instance.slice(1),
+      look(other.pid).instance,
+    ])
+      expectOther(target.pid, { instance: wanted }, 'other instance')
+    expectOther(other.pid, { instance }, 'other instance')
+    const stat = `/proc/${target.pid}/stat`
+    for (const later of [-1, 1]) {
+      using _ = await fakeFiles({
+        [stat]: { text: readFileSync(stat, 'utf8').replace(` ${ticks} `, ` ${Number(ticks) + later} `) },
+      })
+      expectOther(target.pid, { instance }, 'other instance')
+    }
+    {
+      using _ = await fakeFiles({ [BOOT_ID]: { text: '11111111-2222-3333-4444-555555555555\n' } })
+      expectOther(target.pid, { instance }, 'other instance')
+    }
+    expect(nodeSignaller().terminate(target.pid, { instance })).toMatchObject({ code: 'sent' })
+  })
+
+  test.each(["$0 = 'renamed'", "exec 'sleep', '600'"])(
+    'stays the same when a process does %s; the command does not',
+    async (change) => {
+      const script = `$SIG{USR1} = sub { ${change} }; $| = 1; print 1; sleep 600 while 1`
+      using changing = targetOf((await startCommand(['perl', '-e', script])).child)
+      const { pid, child } = changing
+      const { command, instance } = look(pid)
+      child.kill('SIGUSR1')
+      await expect.poll(() => look(pid).command).not.toBe(command)
+      expect(look(pid).instance).toBe(instance)
+      expectOther(pid, { command, instance }, 'other command')
+      expectOther(pid, { command, instance: `${instance}0` }, 'other instance')
+      expect(nodeSignaller().terminate(pid, { instance })).toMatchObject({ code: 'sent' })
+      expect(await changing.ended).toBe('SIGTERM')
+    },
+  )
+})
+
+describe('command', () => {
+  test('is met by a process of exactly that name', async () => {
+    using target = startSleeper()
+    for (const command of ['', 'slee', 'sleep ', 'Sleep', '/bin/sleep', 'sleep\0', 'sleep 600', 'sleepsleepsleepsleep'])
+      expectOther(target.pid, { command }, 'other command')
+    expect(nodeSignaller().terminate(target.pid, { command: 'sleep' })).toEqual({ code: 'sent', command: 'sleep' })
+  })
+
+  test.each(['', 'a) R 1 (x 2', 'a\nb\t', '0123456789abcdef', 'a-rather-long-name-of-a-daemon', 'ééééééééé'])(
+    'is compared as the kernel keeps it: %j',
+    async (name) => {
+      using target = await startNamed(name)
+      // As it was given, and as a dry run tells it.
+      for (const command of [name, look(target.pid).command])
+        expect(nodeSignaller().terminate(target.pid, { command, dryRun: true })).toMatchObject({ code: 'would send' })
+      expectOther(target.pid, { command: 'perl' }, 'other command')
+    },
+  )
+})

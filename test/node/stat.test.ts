@@ -1,0 +1,184 @@
+import { closeSync, openSync, readdirSync, readFileSync, readSync, symlinkSync } from 'node:fs'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { asKept, statReader } from '../../src/node/stat.ts'
+import { fakeFiles } from '../support/fake-proc.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { needsLinux, needsRoot } from '../support/needs.ts'
+import { startAs, startNamed, startSleeper, startWithoutLeader, startZombie, statField } from '../support/processes.ts'
+import { reapedPid, startTarget } from '../support/target.ts'
+
+vi.mock('node:fs', { spy: true })
+
+beforeEach(needsLinux)
+afterEach(() => vi.restoreAllMocks())
+
+const GONE = { noSignal: { code: 'ESRCH', reason: 'gone' } }
+const noSignal = (code: string, reason: string) => ({ noSignal: { code, reason } })
+
+/** A stat, of which a test names what it is about. */
+const statOf = (pid: number | string, { name = 'x', state = 'S', flags = 4_228_364, threads = 1, exitSignal = 17 }) =>
+  `${pid} (${name}) ${state} 0 0 0 0 -1 ${flags} 0 0 0 0 0 0 0 0 0 0 ${threads} 0 20 0 0 18446744073709551615 0 0 0 0 0 0 0 2147483647 0 1 0 0 ${exitSignal}${' 0'.repeat(14)}\n`
+
+/** What is read of PID 2 if its stat is this. */
+const read = async (text: string) => {
+  using _ = await fakeFiles({ '/proc/2/stat': { text } })
+  return statReader()(2)
+}
+
+describe('the stat of', () => {
+  test.each([
+    ['a running process', { state: 'R' }, { noSignal: undefined }],
+    ['a zombie', { state: 'Z' }, noSignal('ESRCH', 'zombie')],
+    ['a process that is being reaped', { state: 'X', threads: 0 }, noSignal('ESRCH', 'zombie')],
+    [
+      'a process whose first thread has exited, while another runs',
+      { state: 'Z', threads: 2 },
+      { noSignal: undefined },
+    ],
+    ['the same with 123 threads', { state: 'Z', threads: 123 }, { noSignal: undefined }],
+    ['a thread', { exitSignal: -1 }, noSignal('ESRCH', 'thread')],
+    ['a kernel thread', { flags: 2_129_984 }, noSignal('EPERM', 'kernel thread')],
+  ])('%s', async (_, fields, expected) => {
+    const stat = await read(statOf(2, fields))
+    expect(stat).toEqual({ command: 'x', startTicks: 20, uids: undefined, ...expected })
+  })
+
+  test.each(['', 'x', '2 (x) R 1 1 1', statOf('2-', {}), statOf(1, {})])('no process: %j throws', async (text) => {
+    await expect(read(text)).rejects.toThrow(`Not the stat of process 2: ${text}`)
+  })
+
+  test('real processes: zombies, threads, kernel threads, one without a first thread', async () => {
+    const readStat = statReader()
+    using zombie = await startZombie()
+    using leaderless = await startWithoutLeader()
+    using target = await startTarget("process.env.UV_THREADPOOL_SIZE = '16'; require('fs').stat('/', () => {})")
+    expect(readStat(zombie.pid)).toMatchObject({ command: 'sleep', ...noSignal('ESRCH', 'zombie') })
+    if (leaderless) expect(readStat(leaderless.pid)).toMatchObject({ noSignal: undefined })
+    expect(readStat(target.pid)).toEqual({
+      command: readFileSync(`/proc/${target.pid}/comm`, 'utf8').trim(),
+      startTicks: Number(statField(target.pid, 22)),
+    })
+    for (const pid of [target.pid, process.pid]) {
+      const threads = readdirSync(`/proc/${pid}/task`)
+        .map(Number)
+        .filter((id) => id !== pid)
+      expect(threads.length).toBeGreaterThan(3)
+      for (const id of threads) expect(readStat(id)).toMatchObject(noSignal('ESRCH', 'thread'))
+    }
+    expect(readStat(await reapedPid())).toEqual(GONE)
+    if (readStat(2)?.command === 'kthreadd') expect(readStat(2)).toMatchObject(noSignal('EPERM', 'kernel thread'))
+  })
+
+  test.each(['a) R 1 (x 2', ') Z 0 0 0', '((', ') ', 'a b', 'a\nb\t', 'é😀', '-1'])(
+    'a process named %j',
+    async (name) => {
+      using folder = emptyFolder()
+      symlinkSync('/bin/sleep', folder.file(name))
+      using target = startSleeper({}, folder.file(name))
+      const startTicks = Number(statField(target.pid, 22))
+      expect(statReader()(target.pid)).toMatchObject({ command: name, startTicks, noSignal: undefined })
+    },
+  )
+})
+
+describe('the user ids', () => {
+  test('are the real and the effective one, only if they are asked for', async (context) => {
+    needsRoot(context)
+    using target = await startAs(65_531, 65_532)
+    expect(statReader()(target.pid, true)?.uids).toEqual([65_531, 65_532])
+    expect(statReader()(target.pid)?.uids).toBeUndefined()
+  })
+
+  test.each(['\n', '\r', '\u2028'])('are not those of a name with %j in it', async (end) => {
+    using target = await startNamed(`${end}Uid:\t5\t5\t`)
+    const own = process.getuid?.()
+    expect(statReader()(target.pid, true)?.uids).toEqual([own, own])
+  })
+
+  test.each([
+    ['says nothing of them', { text: 'Name:\tsleep\n' }, { command: 'sleep', uids: undefined }],
+    ['says half', { text: 'Uid:\t0\n' }, { command: 'sleep', uids: undefined }],
+    ['is hidden', { error: 'EACCES' }, undefined],
+    ['is gone by now', { error: 'ENOENT' }, GONE],
+  ])('if the status %s', async (_, status, expected) => {
+    using target = startSleeper()
+    using __ = await fakeFiles({ [`/proc/${target.pid}/status`]: status })
+    const stat = statReader()(target.pid, true)
+    if (expected) expect(stat).toMatchObject(expected)
+    else expect(stat).toBeUndefined()
+  })
+})
+
+test('a stat is opened, read and closed, and the user ids are read in between', () => {
+  const readStat = statReader()
+  const calls = (withUids: boolean) => {
+    const mocks = [openSync, readSync, closeSync].map((file) => vi.mocked(file).mockClear())
+    readStat(process.pid, withUids)
+    return mocks
+      .flatMap(({ mock }, i) => mock.invocationCallOrder.map((at, call) => ({ at, i, path: mock.calls[call]?.[0] })))
+      .sort((a, b) => a.at - b.at)
+      .map(({ i, path }) => (i === 0 ? path : ['open', 'read', 'close'][i]))
+  }
+  const [stat, status] = [`/proc/${process.pid}/stat`, `/proc/${process.pid}/status`]
+  expect(calls(false)).toEqual([stat, 'read', 'close'])
+  expect(calls(true)).toEqual([stat, status, 'read', 'close', 'read', 'close'])
+})
+
+test('no file stays open, whatever happens', async () => {
+  const readStat = statReader()
+  const pid = await reapedPid()
+  using _ = await fakeFiles({ '/proc/2/stat': { text: '' } })
+  const open = () => readdirSync('/proc/self/fd').length
+  const before = open()
+  for (let i = 0; i < 20; i++) {
+    for (const each of [process.pid, pid]) readStat(each, true)
+    expect(() => readStat(2)).toThrow()
+  }
+  expect(open()).toBe(before)
+})
+
+const MOUNT = '22 28 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw'
+const OTHER = '29 22 0:26 / /proc/sys/fs/binfmt_misc rw,relatime shared:13 - autofs systemd-1 rw'
+
+describe.each([
+  ['that hides nothing', { text: `${OTHER}\n${MOUNT}\n` }, GONE],
+  ['with hidepid', { text: `${MOUNT},hidepid=invisible\n${OTHER}\n` }, undefined],
+  ['with hidepid and a group', { text: `${OTHER}\n${MOUNT},gid=27,hidepid=2\n` }, undefined],
+  ['with hidepid over one without', { text: `${MOUNT}\n${MOUNT},hidepid=4\n` }, undefined],
+  ['that no mount tells of', { text: `${OTHER}\n` }, undefined],
+  ['whose mounts are not told', { error: 'EACCES' }, undefined],
+])('in a /proc %s', (_, mounts, absent) => {
+  test.each([
+    ['ENOENT', absent],
+    ['ESRCH', absent],
+    ['EACCES', undefined],
+    ['EPERM', undefined],
+  ])('a stat that fails with %s', async (error, expected) => {
+    using __ = await fakeFiles({ '/proc/self/mountinfo': mounts, '/proc/2/stat': { error } })
+    expect(statReader()(2)).toEqual(expected)
+  })
+})
+
+test.each(['EMFILE', 'ENFILE', 'ENOMEM', 'EIO'])('a stat that fails with %s throws', async (error) => {
+  using _ = await fakeFiles({ '/proc/2/stat': { error } })
+  expect(() => statReader()(2)).toThrow(error)
+})
+
+test('a /proc that is not ours is never read', async () => {
+  using _ = await fakeFiles({
+    '/proc/self/stat': { text: `${process.pid}1 (node) R 0` },
+    '/proc/2/stat': { text: statOf(2, {}) },
+  })
+  expect(statReader()(2)).toBeUndefined()
+})
+
+test.each([
+  ['sleep', 'sleep'],
+  ['0123456789abcdef', '0123456789abcde'],
+  ['ééééééééé', 'ééééééé\ufffd'],
+  ['xyz😀😀😀😀', 'xyz😀😀😀'],
+])('the kernel keeps of the name %s 15 bytes', async (name, kept) => {
+  expect(asKept(name)).toBe(kept)
+  using target = await startNamed(name)
+  expect(statReader()(target.pid)?.command).toBe(kept)
+})
