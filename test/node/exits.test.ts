@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { exitWatch } from '../../src/node/exits.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
-import { fakeFiles } from '../support/fake-proc.ts'
+import { fakeFiles, startedLater } from '../support/fake-proc.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startDeaf, startSleeper, startUnreaped } from '../support/processes.ts'
 
@@ -46,9 +46,7 @@ describe('the timer', () => {
     }
     void wait(hasExited, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
   }
-  const beginMany = (count: number) => {
-    for (let pid = 1; pid <= count; pid++) begin(pid)
-  }
+  const beginMany = (count: number) => Array.from({ length: count }, (_, i) => begin(i + 1))
 
   /** Lets the timer fire, which must be the only one. Returns the pause before, and how long the sweep took. */
   const fire = async () => {
@@ -65,21 +63,18 @@ describe('the timer', () => {
     [256, 1 / 64, 80],
     [256, 1 / 8, 640],
     [8192, 1 / 128, 1280],
-  ])(
-    'is one for %i waits; if each look takes %f ms, it pauses for %i ms: a twentieth of a core',
-    async (count, cost, pause) => {
-      costMs = cost
-      beginMany(count)
-      expect(await fire()).toMatchObject({ pause: 20 })
-      for (let sweeps = 2; sweeps <= 4; sweeps++) {
-        const fired = await fire()
-        expect(fired.pause).toBe(pause)
-        expect(fired.sweep).toBeLessThanOrEqual(fired.pause / 19)
-        expect(asked).toHaveLength(sweeps * count)
-      }
-      expect(new Set(asked).size).toBe(count)
-    },
-  )
+  ])('is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, cost, pause) => {
+    costMs = cost
+    beginMany(count)
+    expect(await fire()).toMatchObject({ pause: 20 })
+    for (let sweeps = 2; sweeps <= 4; sweeps++) {
+      const fired = await fire()
+      expect(fired.pause).toBe(pause)
+      expect(fired.sweep).toBeLessThanOrEqual(fired.pause / 19)
+      expect(asked).toHaveLength(sweeps * count)
+    }
+    expect(new Set(asked).size).toBe(count)
+  })
 
   test('is none when nobody waits, and there again for the next wait', async () => {
     beginMany(1000)
@@ -158,25 +153,20 @@ describe('waitMs', () => {
     expect(deaf.isAlive()).toBe(true)
   })
 
-  const isReused = (stat: string) => ({
-    text: stat.replace(/^((?:\S+ ){21})(\d+)/, (_, before, ticks) => before + (Number(ticks) + 1)),
-  })
-  const HIDDEN = () => ({ error: 'EACCES' })
-  const asItIs = (text: string) => ({ text })
+  const HIDDEN: Seen = () => ({ error: 'EACCES' })
+  const UNREADABLE: Seen = () => ({ error: 'EMFILE' })
+  const AS_IT_IS: Seen = (text) => ({ text })
+  const OTHER: Seen = (stat) => ({ text: startedLater(stat, 1) })
+  const ZOMBIE: Seen = (stat) => ({ text: stat.replace(/\) \S/, ') Z') })
 
   test.each<[string, Seen, Seen, 'exited' | 'running', kill?: true]>([
-    ['that lives runs', asItIs, asItIs, 'running'],
-    ['whose PID another process has, has exited', asItIs, isReused, 'exited'],
-    ['that becomes a zombie has exited', asItIs, (stat) => ({ text: stat.replace(/\) \S/, ') Z') }), 'exited'],
-    ['that becomes hidden runs until kill(2) says that it is gone', asItIs, HIDDEN, 'running'],
-    ['that becomes hidden has exited when kill(2) says that it is gone', asItIs, HIDDEN, 'exited', true],
-    [
-      'that cannot be looked up for the moment is not known to have exited',
-      asItIs,
-      () => ({ error: 'EMFILE' }),
-      'running',
-    ],
-    ['that was hidden before runs, whatever its start', HIDDEN, asItIs, 'running'],
+    ['that lives runs', AS_IT_IS, AS_IT_IS, 'running'],
+    ['whose PID another process has, has exited', AS_IT_IS, OTHER, 'exited'],
+    ['that becomes a zombie has exited', AS_IT_IS, ZOMBIE, 'exited'],
+    ['that becomes hidden runs until kill(2) says that it is gone', AS_IT_IS, HIDDEN, 'running'],
+    ['that becomes hidden has exited when kill(2) says that it is gone', AS_IT_IS, HIDDEN, 'exited', true],
+    ['that cannot be looked up for the moment is not known to have exited', AS_IT_IS, UNREADABLE, 'running'],
+    ['that was hidden before runs, whatever its start', HIDDEN, OTHER, 'running'],
   ])('of a process %s', async (_, before, later, code, kill) => {
     using deaf = await startDeaf()
     const path = `/proc/${deaf.pid}/stat`

@@ -1,7 +1,7 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import fc from 'fast-check'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { CONDITIONS, type Delivery, type Outcome, type Signaller } from '../../src/app/signaller.ts'
+import { afterEach, describe, expect, test, vi } from 'vitest'
+import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
@@ -13,33 +13,23 @@ vi.mock('node:fs', { spy: true })
 
 afterEach(() => vi.restoreAllMocks())
 
-const SOMEBODY = { uid: 65_533, gid: 65_533 }
-const MAX_PID = 2 ** 31 - 1
-const systemError = (code: string) => Object.assign(new Error(`kill ${code}`), { code })
 const nameOf = (pid: number) => (hasProc ? readFileSync(`/proc/${pid}/comm`, 'utf8').trim() : undefined)
+const ownThread = () => Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
 
 /** What a request may ask for everywhere. */
 const ASKED: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { dryRun: true }]
 
-/** Records SIGTERM instead of sending it. Signal 0 goes through. */
-const disarmKill = () => {
+/** Expects this outcome at once, whatever is asked, and no SIGTERM. */
+const expectNoSignal = (pid: number, outcome: Outcome, options = {}, more: Partial<Delivery> = {}) => {
   const kill = process.kill.bind(process)
-  const sigterms: number[] = []
-  vi.spyOn(process, 'kill').mockImplementation((pid, signal) => {
-    if (signal === 0) return kill(pid, 0)
-    sigterms.push(pid)
-    return true
-  })
-  return sigterms
-}
-
-/** Expects a refusal, whatever is asked, and no signal. */
-const expectRefused = async (pid: number, outcome: Outcome, { terminate }: Signaller = nodeSignaller()) => {
-  const sigterms = disarmKill()
+  const spy = vi.spyOn(process, 'kill').mockImplementation((pid, signal) => (signal === 0 ? kill(pid, 0) : true))
   const onSignal = vi.fn()
-  for (const asked of ASKED) expect(await terminate(pid, { ...asked, stopWaiting: [], onSignal })).toEqual(outcome)
-  expect([sigterms, onSignal.mock.calls]).toEqual([[], []])
-  vi.mocked(process.kill).mockRestore()
+  const { terminate } = nodeSignaller(options)
+  // A promise would not be equal.
+  for (const asked of ASKED) expect(terminate(pid, { ...asked, ...more, onSignal })).toEqual(outcome)
+  expect(spy.mock.calls.filter(([, signal]) => signal !== 0)).toEqual([])
+  expect(onSignal).not.toHaveBeenCalled()
+  spy.mockRestore()
 }
 
 /** Runs something synchronous as a user who may not signal others. */
@@ -53,18 +43,10 @@ const asNobody = <Result>(run: () => Result) => {
 }
 
 describe('a process', () => {
-  test('receives SIGTERM, and the outcome is there at once', async () => {
-    using target = startSleeper()
-    const command = nameOf(target.pid)
-    // A promise would not be equal.
-    expect(nodeSignaller().terminate(target.pid)).toEqual({ code: 'sent', command })
-    expect(await target.ended).toBe('SIGTERM')
-  })
-
   test('that traps SIGTERM got it too', async () => {
     using target = await startTarget("process.on('SIGTERM', () => { console.log('trapped') })")
     const trapped = new Promise((resolve) => target.child.stdout?.once('data', (said) => resolve(String(said).trim())))
-    expect(nodeSignaller().terminate(target.pid)).toMatchObject({ code: 'sent' })
+    expect(nodeSignaller().terminate(target.pid)).toEqual({ code: 'sent', command: nameOf(target.pid) })
     expect(await trapped).toBe('trapped')
     expect(target.isAlive()).toBe(true)
   })
@@ -82,44 +64,43 @@ describe('a process', () => {
     const outcome = nodeSignaller().terminate(target.pid, { ...asked, onSignal })
     events.push('returned')
     expect(events).toEqual(['SIGTERM', progress, 'returned'])
-    await outcome
+    expect(await outcome).toMatchObject({ code: asked.waitMs === undefined ? 'sent' : 'exited' })
+    expect(await target.ended).toBe('SIGTERM')
   })
 
-  test("that is another user's is EPERM, without a reason", async (context) => {
+  test('gets no signal if its stat says so: a zombie, a thread, what is gone', async (context) => {
+    needsLinux(context)
+    using zombie = await startZombie()
+    const thread = ownThread()
+    expectNoSignal(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
+    expectNoSignal(thread, { code: 'ESRCH', reason: 'thread', command: nameOf(thread) })
+    expectNoSignal(await reapedPid(), { code: 'ESRCH', reason: 'gone' })
+  })
+
+  test("that is another user's is EPERM, hidden or not", async (context) => {
     needsRoot(context)
-    using target = startSleeper(SOMEBODY)
-    const { terminate } = nodeSignaller()
-    for (const asked of ASKED)
-      expect(asNobody(() => terminate(target.pid, asked))).toEqual({ code: 'EPERM', command: nameOf(target.pid) })
+    using target = startSleeper({ uid: 65_533, gid: 65_533 })
+    const outcomes = (protect: number[] = []) => {
+      const { terminate } = nodeSignaller({ protect })
+      return ASKED.map((asked) => asNobody(() => terminate(target.pid, asked)))
+    }
+    expect(outcomes()).toEqual(ASKED.map(() => ({ code: 'EPERM', command: nameOf(target.pid) })))
+    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EACCES' } })
+    for (const protect of [[], [process.ppid]]) expect(outcomes(protect)).toEqual(ASKED.map(() => ({ code: 'EPERM' })))
     expect(target.isAlive()).toBe(true)
   })
 
-  test('whose stat says so gets no signal: a zombie, a thread, what is gone', async (context) => {
-    needsLinux(context)
-    using zombie = await startZombie()
-    await expectRefused(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
-    const thread = Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
-    await expectRefused(thread, { code: 'ESRCH', reason: 'thread', command: nameOf(thread) })
-    await expectRefused(await reapedPid(), { code: 'ESRCH', reason: 'gone' })
-  })
-
-  test.each([systemError('EINVAL'), 'no Error', undefined])(
+  test.each([Object.assign(new Error('kill EINVAL'), { code: 'EINVAL' }), 'no Error', undefined])(
     'whose signal fails with %s is that exception',
-    (thrown) => {
+    async (thrown) => {
       using target = startSleeper()
+      const onSignal = vi.fn()
+      const { terminate } = nodeSignaller()
       vi.spyOn(process, 'kill').mockImplementation(() => {
         throw thrown
       })
-      const onSignal = vi.fn()
-      for (const asked of ASKED) {
-        let caught: unknown = 'nothing'
-        try {
-          nodeSignaller().terminate(target.pid, { ...asked, onSignal })
-        } catch (error) {
-          caught = error
-        }
-        expect(caught).toBe(thrown)
-      }
+      for (const asked of ASKED)
+        await expect((async () => terminate(target.pid, { ...asked, onSignal }))()).rejects.toBe(thrown)
       expect(onSignal).not.toHaveBeenCalled()
     },
   )
@@ -151,126 +132,68 @@ describe('the kill call', () => {
     needsLinux(context)
     using target = startSleeper()
     const { terminate } = nodeSignaller()
-    disarmKill()
-    for (const asked of [{}, { command: 'sleep' }]) {
-      const mocks = [readFileSync, openSync, readSync, closeSync, statSync].map((file) => vi.mocked(file).mockClear())
-      vi.mocked(process.kill).mockClear()
-      expect(terminate(target.pid, asked)).toMatchObject({ code: 'sent' })
-      const calls = mocks.flatMap(({ mock }) => mock.invocationCallOrder).sort((a, b) => a - b)
-      expect(calls).toHaveLength(3)
-      expect(vi.mocked(openSync).mock.calls).toEqual([[`/proc/${target.pid}/stat`, 'r']])
-      expect(vi.mocked(process.kill).mock.invocationCallOrder).toEqual([(calls[2] ?? 0) + 1])
-    }
+    const kill = vi.spyOn(process, 'kill').mockReturnValue(true)
+    const mocks = [readFileSync, openSync, readSync, closeSync, statSync].map((file) => vi.mocked(file).mockClear())
+    expect(terminate(target.pid, { command: 'sleep' })).toMatchObject({ code: 'sent' })
+    const calls = mocks.flatMap(({ mock }) => mock.invocationCallOrder).sort((a, b) => a - b)
+    expect(calls).toHaveLength(3)
+    expect(vi.mocked(openSync).mock.calls).toEqual([[`/proc/${target.pid}/stat`, 'r']])
+    expect(kill.mock.invocationCallOrder).toEqual([(calls[2] ?? 0) + 1])
   })
 
-  test('does not come if the stat cannot be read for the moment: an exception', async (context) => {
+  test.for(['stat', 'status'])('does not come if the %s cannot be read for the moment', async (name, context) => {
     needsLinux(context)
     using target = startSleeper()
     const { terminate } = nodeSignaller({ onlyUids: [0] })
     const kill = vi.spyOn(process, 'kill')
-    for (const name of ['stat', 'status']) {
-      using _ = await fakeFiles({ [`/proc/${target.pid}/${name}`]: { error: 'EMFILE' } })
-      for (const asked of ASKED) expect(() => terminate(target.pid, asked)).toThrow('EMFILE')
-    }
+    using _ = await fakeFiles({ [`/proc/${target.pid}/${name}`]: { error: 'EMFILE' } })
+    for (const asked of ASKED) expect(() => terminate(target.pid, asked)).toThrow('EMFILE')
     expect(kill).not.toHaveBeenCalled()
   })
 })
 
-describe('if /proc may hide a process', () => {
-  beforeEach(needsLinux)
+type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
+const self =
+  (file: { text: string } | { error: string }): Files =>
+  () => ({ '/proc/self/stat': file })
+const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
 
-  const hide = (pid: number) => fakeFiles({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
-
-  test('kill(2) decides, and identity is a 501', async () => {
+describe.each<[where: string, Files, NodeJS.Platform?]>([
+  ['if /proc may hide a process', hide],
+  ['if /proc is missing', self({ error: 'ENOENT' })],
+  ['if the runtime closes /proc', self({ error: 'NotCapable' })],
+  ['if /proc belongs to another PID namespace', self({ text: `${process.pid}1 (node) R 0` })],
+  ['on macOS', () => ({}), 'darwin'],
+  ['on FreeBSD', () => ({}), 'freebsd'],
+])('%s', (_, files, platform = 'linux') => {
+  test('kill(2) decides, and tells the exit; identity is a 501', async (context) => {
+    needsLinux(context)
     using target = startSleeper()
-    using _ = await hide(target.pid)
+    using zombie = await startZombie()
+    const { pid } = target
+    using _ = pretendPlatform(platform)
+    using __ = await fakeFiles(files(pid))
     const { supports, terminate } = nodeSignaller()
-    expect(supports).toEqual(CONDITIONS)
-    const sigterms = disarmKill()
+    expect(supports).toEqual(files === hide ? CONDITIONS : ['waitMs', 'dryRun'])
     for (const name of ['instance', 'command'] as const)
-      for (const asked of ASKED)
-        expect(terminate(target.pid, { ...asked, [name]: 'x' })).toEqual({ code: `no ${name}` })
-    expect(terminate(target.pid, { dryRun: true })).toEqual({ code: 'would send' })
-    expect(sigterms).toEqual([])
-    vi.mocked(process.kill).mockRestore()
-    expect(await terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    for (const asked of [...ASKED, { instance: 'x' }]) expect(terminate(target.pid, asked)).toEqual({ code: 'ESRCH' })
-  })
-
-  test.each([{ protect: [process.ppid] }, { onlyUids: [0] }])('it is EPERM under %j', async (options) => {
-    using target = startSleeper()
-    using _ = await hide(target.pid)
-    await expectRefused(target.pid, { code: 'EPERM', reason: 'hidden' }, nodeSignaller(options))
-    target.child.kill()
-    await target.ended
-    await expectRefused(target.pid, { code: 'ESRCH' }, nodeSignaller(options))
-  })
-
-  test("psys-kill's own threads are protected", async () => {
-    const thread = Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
-    using _ = await hide(thread)
-    await expectRefused(thread, { code: 'EPERM', reason: 'protected' })
-  })
-
-  test("another user's is EPERM", async (context) => {
-    needsRoot(context)
-    using target = startSleeper(SOMEBODY)
-    using _ = await hide(target.pid)
-    const signallers = [nodeSignaller(), nodeSignaller({ protect: [process.ppid] })]
-    for (const { terminate } of signallers)
-      for (const asked of [...ASKED, { instance: 'x' }])
-        expect(asNobody(() => terminate(target.pid, asked))).toEqual({ code: 'EPERM' })
-    expect(target.isAlive()).toBe(true)
+      expectNoSignal(pid, { code: `no ${name}` }, {}, { [name]: 'x' })
+    expect(terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
+    // It may be a thread of a protected process, except where kill(2) takes no threads.
+    if (platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect: [process.ppid] })
+    for (const protectedPid of [1, process.pid, process.ppid])
+      expectNoSignal(protectedPid, expect.objectContaining({ code: 'EPERM' }), { protect: [process.ppid] })
+    expect(await terminate(pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
+    expect(await target.ended).toBe('SIGTERM')
+    for (const protect of [[], [process.ppid]]) expectNoSignal(pid, { code: 'ESRCH' }, { protect }, { instance: 'x' })
+    if (files !== hide) expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
   })
 })
 
-describe('without /proc', () => {
-  // To start a zombie.
-  beforeEach(needsLinux)
-
-  /** What a signaller does that sees no /proc. */
-  const expectNoProc = async () => {
-    const { supports, terminate } = nodeSignaller()
-    expect(supports).toEqual(['waitMs', 'dryRun'])
-    for (const pid of [1, process.pid]) await expectRefused(pid, { code: 'EPERM', reason: 'protected' })
-    using first = startSleeper()
-    for (const name of ['instance', 'command'] as const)
-      for (const asked of ASKED) expect(terminate(first.pid, { ...asked, [name]: 'x' })).toEqual({ code: `no ${name}` })
-    expect(terminate(first.pid, { dryRun: true })).toEqual({ code: 'would send' })
-    expect(first.isAlive()).toBe(true)
-    expect(terminate(first.pid)).toEqual({ code: 'sent' })
-    expect(await first.ended).toBe('SIGTERM')
-    for (const asked of ASKED) expect(terminate(first.pid, asked)).toEqual({ code: 'ESRCH' })
-    using second = startSleeper()
-    expect(await terminate(second.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    using zombie = await startZombie()
-    expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
-  }
-
-  test.each([
-    ['missing', { error: 'ENOENT' }],
-    ['closed by the runtime', { error: 'NotCapable' }],
-    ['of another PID namespace', { text: `${process.pid}1 (node) R 0` }],
-    ['empty', { text: '' }],
-  ])('of our own, as it is %s, kill(2) decides', async (_, self) => {
-    using target = startSleeper()
-    const disagreeing = { text: `${target.pid} (x) Z 0 0 0 0 -1 2129984` }
-    using __ = await fakeFiles({ '/proc/self/stat': self, [`/proc/${target.pid}/stat`]: disagreeing })
-    await expectNoProc()
-    await expectRefused(target.pid, { code: 'EPERM', reason: 'hidden' }, nodeSignaller({ protect: [process.ppid] }))
-  })
-
-  test.each(['darwin', 'freebsd'] as const)(
-    'on %s, kill(2) decides, and other PIDs can be protected',
-    async (platform) => {
-      using _ = pretendPlatform(platform)
-      await expectNoProc()
-      using target = startSleeper()
-      const signaller = nodeSignaller({ protect: [process.ppid] })
-      await expectRefused(process.ppid, { code: 'EPERM', reason: 'protected' }, signaller)
-      expect(await signaller.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    },
-  )
+test("if /proc may hide a process, psys-kill's own threads are protected", async (context) => {
+  needsLinux(context)
+  const thread = ownThread()
+  using _ = await fakeFiles(hide(thread))
+  expectNoSignal(thread, { code: 'EPERM', reason: 'protected' })
 })
 
 describe('on other systems', () => {
@@ -284,7 +207,7 @@ describe('on other systems', () => {
     using target = startSleeper()
     using _ = pretendPlatform('darwin')
     vi.spyOn(process, 'kill').mockImplementation((_pid, signal) => {
-      if (signal === 0) throw systemError('EPERM')
+      if (signal === 0) throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' })
       return true
     })
     expect(await nodeSignaller().terminate(target.pid, { waitMs: 50 })).toEqual({ code: 'running' })
@@ -297,15 +220,10 @@ describe('on other systems', () => {
       using target = startSleeper()
       const isExact = target.pid % 4 === 0
       seen.add(isExact)
-      if (isExact) {
-        expect(await nodeSignaller().terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-        expect(await target.ended).toBe('SIGTERM')
-      } else {
-        await expectRefused(target.pid, { code: 'ESRCH' })
-        const signaller = nodeSignaller({ protect: [target.pid] })
-        await expectRefused(target.pid, { code: 'EPERM', reason: 'protected' }, signaller)
-        expect(target.isAlive()).toBe(true)
-      }
+      if (!isExact) {
+        expectNoSignal(target.pid, { code: 'ESRCH' })
+        expectNoSignal(target.pid, { code: 'EPERM', reason: 'protected' }, { protect: [target.pid] })
+      } else expect(await nodeSignaller().terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
     }
   })
 })

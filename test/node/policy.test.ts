@@ -123,10 +123,13 @@ describe('onlyUids', () => {
     await expectKilled(target, { onlyUids: [...new Set([real, effective])] })
   })
 
-  test('spares a process that tells no user id', async () => {
+  test.each([
+    ['tells half of them', { text: 'Uid:\t0\n' }, 'uid'],
+    ['is hidden', { error: 'EACCES' }, 'hidden'],
+  ])('spares a process if the status, which has the user ids, %s', async (_, status, reason) => {
     using target = startSleeper()
-    using _ = await fakeFiles({ [`/proc/${target.pid}/status`]: { text: 'Uid:\t0\n' } })
-    await expectSpared(target.pid, { onlyUids: [0] }, 'uid')
+    using __ = await fakeFiles({ [`/proc/${target.pid}/status`]: status })
+    await expectSpared(target.pid, { onlyUids: [0] }, reason)
   })
 
   test('changes nothing for what is gone', async () => {

@@ -29,24 +29,9 @@ const ATTACKS: Record<string, (prey: Prey) => Promise<unknown>> = {
           const headers: Record<string, string> = type ? { 'content-type': type } : {}
           await fetch(url, { method: 'POST', mode, credentials, headers, body }).catch(() => {})
         }
+    // As sendBeacon does.
     for (const other of [new Blob([body]), new URLSearchParams({ pid: String(pid) })])
       await fetch(url, { method: 'POST', mode: 'no-cors', body: other, keepalive: true }).catch(() => {})
-  },
-  'XMLHttpRequest and sendBeacon': async ({ url, pid }) => {
-    const body = JSON.stringify({ pid })
-    for (const type of ['text/plain', 'application/json']) {
-      await new Promise((done) => {
-        const request = new XMLHttpRequest()
-        request.open('POST', url)
-        request.setRequestHeader('content-type', type)
-        request.onloadend = done
-        request.send(body)
-      })
-      try {
-        navigator.sendBeacon(url, new Blob([body], { type }))
-      } catch {}
-    }
-    navigator.sendBeacon(url, new URLSearchParams({ pid: String(pid) }))
   },
   'a form': async ({ url, pid }) => {
     for (const enctype of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data']) {

@@ -1,9 +1,8 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { blocksOf } from '../support/markdown.ts'
@@ -80,27 +79,17 @@ describe.skipIf(!canBoot)('under a real systemd (needs root, systemd-nspawn, uns
     put(BUILT_FILE, 'usr/local/lib/psys-kill/psys-kill.cjs')
     const ours = authority(folder, 'ours')
     const { certFile, keyFile } = ours.issue('server', LOOPBACK)
-    for (const [from, to] of [
-      [certFile, 'cert.pem'],
-      [keyFile, 'key.pem'],
-      [ours.caFile, 'ca.pem'],
-    ] as const)
-      put(from, `etc/psys-kill/${to}`)
+    for (const [name, from] of Object.entries({ cert: certFile, key: keyFile, ca: ours.caFile }))
+      put(from, `etc/psys-kill/${name}.pem`)
     mkdirSync(folder.file('boot'))
     const args = ['--mount', 'sh', '-c', BOOT, 'sh', folder.file('boot'), folder.file('files')]
     nspawn = spawn('unshare', args, { stdio: 'ignore' })
-    while (init === 0) {
-      await sleep(50)
-      init = childrenOf(nspawn.pid ?? 0).find((pid) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'systemd\n') ?? 0
-    }
-    for (;;) {
-      try {
-        if (inside('systemctl is-system-running --wait || true').trim() === 'running') break
-      } catch {
-        // It is not up yet.
-      }
-      await sleep(100)
-    }
+    await vi.waitFor(() => {
+      const isInit = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'systemd\n'
+      init = childrenOf(nspawn.pid ?? 0).find(isInit) ?? expect.unreachable('it has not started')
+    }, 60_000)
+    const state = 'systemctl is-system-running --wait || true'
+    await vi.waitFor(() => expect(inside(state)).toBe('running\n'), { timeout: 60_000, interval: 100 })
     inside('groupadd --system psys-kill; useradd --groups psys-kill alice; useradd bob; systemctl daemon-reload')
   })
   afterAll(async () => {
@@ -134,12 +123,10 @@ describe.skipIf(!canBoot)('under a real systemd (needs root, systemd-nspawn, uns
     })
 
     test('is for its group, and for no other user', () => {
+      inside('systemctl start psys-kill.socket')
       const as = (user: string) =>
-        inside(
-          `systemctl start psys-kill.socket; setpriv --reuid ${user} --regid ${user} --init-groups ${curl}/healthz || echo no`,
-        )
-      expect(as('alice')).toBe('{"ok":true}')
-      expect(as('bob')).toBe('no\n')
+        inside(`setpriv --reuid ${user} --regid ${user} --init-groups ${curl}/healthz || echo no`)
+      expect([as('alice'), as('bob')]).toEqual(['{"ok":true}', 'no\n'])
     })
 
     test.each(['restart psys-kill', 'kill --signal=KILL psys-kill', 'stop psys-kill'])(

@@ -59,13 +59,10 @@ describe('a token file', () => {
       expect(Object.entries(settings.tokens ?? {}).sort()).toEqual(Object.entries(tokens).sort())
   })
 
-  test.each(['', '\n', ' \r\n', '\ufeff', '# only a comment', `#${TOKEN}\n`])(
-    'without a token is an error: %j',
-    (text) => {
-      write(text)
-      expect(messageOf(args)).toBe(`The token file ${file} has no token in it.`)
-    },
-  )
+  test.each(['', ' \r\n', '\ufeff', '# a comment', `#${TOKEN}\n`])('without a token is an error: %j', (text) => {
+    write(text)
+    expect(messageOf(args)).toBe(`The token file ${file} has no token in it.`)
+  })
 
   test.each([
     ...[`alice: ${BOB}`, `alice :${BOB}`, `:${BOB}`, 'bob:', 'bob:short', `a:b:${BOB}`, `${'a'.repeat(65)}:${BOB}`],
@@ -91,11 +88,6 @@ describe('a token file', () => {
     expect(message).not.toContain(ALICE)
   })
 
-  test('in UTF-16 is an error', () => {
-    write(Buffer.from(`\ufeff${TOKEN}`, 'utf16le'))
-    expect(messageOf(args)).toContain('The token in line 1 of the token file must')
-  })
-
   test('may be a link, as in Kubernetes', () => {
     write(TOKEN)
     symlinkSync(file, folder.file('link'))
@@ -110,8 +102,8 @@ describe('a token file', () => {
       expect(reasonOf(path)).toBe('Cannot read the token file PATH: it is not a regular file.')
   })
 
-  test.each([...[TOKEN, `/${TOKEN}`, `~${TOKEN}`, `${TOKEN}/x`, 'token']])(
-    'whose path may be a token is not named: %s',
+  test.each([TOKEN, `/${TOKEN}`, `~${TOKEN}`, `${TOKEN}/x`, 'token'])(
+    'is not named if it may be a token: %s',
     (path) => {
       expect(messageOf(['--token-file', path])).toMatch(
         /^Cannot read the token file \(its path is not shown\): ENO\w+\.$/,
@@ -134,20 +126,18 @@ describe('a file that other users may', () => {
   })
 
   test.each<[mode: number, may: (keyof typeof ends)[]]>([
-    ...[0o600, 0o640, 0o400, 0o660].map((mode): [number, []] => [mode, []]),
-    ...[0o604, 0o644, 0o444].map((mode): [number, ['read']] => [mode, ['read']]),
+    [0o600, []],
+    [0o660, []],
+    [0o604, ['read']],
+    [0o444, ['read']],
     [0o602, ['change']],
     [0o666, ['change', 'read']],
   ])('open with mode %o is a warning for %j', (mode, may) => {
     chmodSync(file, mode)
     expect(read(args, {}, warn).tokens).toEqual({ '': TOKEN })
     expect(warnings).toEqual(may.map((verb) => `Every local user may ${verb} the token file ${file}; ${ends[verb]}`))
-    {
-      warnings = []
-      using _windows = pretendPlatform('win32')
-      expect(read(args, {}, warn).tokens).toEqual({ '': TOKEN })
-      expect(warnings).toEqual([])
-    }
+    using _windows = pretendPlatform('win32')
+    expect(read(args).tokens).toEqual({ '': TOKEN })
   })
 
   test('read is no warning if it is no secret; change is', () => {

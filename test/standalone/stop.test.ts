@@ -104,6 +104,7 @@ describe('a stop of the connections', () => {
     const { stop, open } = await start()
     using busy = await open()
     using idle = await open()
+    using silent = await open()
     for (const { ask } of [busy, idle]) (await ask()).end('before')
     for (const { until } of [busy, idle]) await until(/before/)
     const stopped = stop()
@@ -113,7 +114,7 @@ describe('a stop of the connections', () => {
     expect(await busy.closed).toMatch(/Connection: close\r\n[\s\S]*after/)
     expect(idle.socket.closed).toBe(false)
     vi.advanceTimersByTime(100)
-    await idle.closed
+    for (const { closed } of [idle, silent]) await closed
     await stopped
   })
 

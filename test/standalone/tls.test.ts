@@ -2,13 +2,15 @@ import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
+import { Hono } from 'hono'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { SettingsError } from '../../src/standalone/report.ts'
-import { prepareTls, type TlsFiles } from '../../src/standalone/tls.ts'
+import { prepareTls, requireCertificate, type TlsFiles } from '../../src/standalone/tls.ts'
 import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
+import { killRequest } from '../support/raw.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import type { Target } from '../support/target.ts'
 import { askTls, openTls } from '../support/tls.ts'
@@ -98,9 +100,7 @@ describeWith(['openssl'], 'TLS', () => {
     using resumed = await openTls(url, { ...client(), session })
     expect(resumed.socket.isSessionReused()).toBe(true)
     const body = JSON.stringify({ pid: canary.pid })
-    resumed.socket.write(
-      `POST /api/connections/kill HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    )
+    resumed.socket.write(killRequest(body))
     expect(await resumed.closed).toMatch(/^HTTP\/1\.1 401 [\s\S]*Psys-Kill-Reason: certificate\r\n/)
   })
 
@@ -142,68 +142,46 @@ describeWith(['openssl'], 'TLS', () => {
     expect(error).toBeInstanceOf(SettingsError)
     return error.message
   }
+  const INVALID = /cannot be used: it is valid only from .+ until .+\.$/
   const OWN = /^The certificate with its key \(--tls-cert, --tls-key\) cannot be used: .+\.$/
   const CLIENT_CA = /^The client CA \(--tls-client-ca\) cannot be used: .+\.$/
 
   test.each<[what: string, files: () => Partial<TlsFiles>, message: RegExp]>([
-    [
-      'a certificate that expired',
-      () => ({ cert: known.expired.certFile, key: known.expired.keyFile }),
-      /: it is valid only from .+ until .+\.$/,
-    ],
-    [
-      'one that is not valid yet',
-      () => ({ cert: known.future.certFile, key: known.future.keyFile }),
-      /: it is valid only from .+ until .+\.$/,
-    ],
+    ['a certificate that expired', () => ({ cert: known.expired.certFile, key: known.expired.keyFile }), INVALID],
+    ['one that is not valid yet', () => ({ cert: known.future.certFile, key: known.future.keyFile }), INVALID],
     ['the key of another certificate', () => ({ key: known.alice.keyFile }), OWN],
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
     ['a certificate that is a key', () => ({ cert: known.server.keyFile }), OWN],
     ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the certificate file .+: ENOENT\.$/],
     ['no key', () => ({ key: folder.file('nowhere') }), /^Cannot read the key file .+: ENOENT\.$/],
-    [
-      'no client CA',
-      () => ({ clientCa: folder.path }),
-      /^Cannot read the client CA file .+: it is not a regular file\.$/,
-    ],
+    ['no client CA', () => ({ clientCa: folder.path }), /^Cannot read the client CA file .+: it is not a regular/],
   ])('does not start with %s', async (_what, files, message) => {
     expect(await prepared(files())).toMatch(message)
   })
 
+  const openssl = (...args: string[]) => execFileSync('openssl', ['x509', '-in', known.ours.caFile, ...args])
   const CUT = /it has a part that is no complete block of a CERTIFICATE or an X509 CRL in PEM\.$/
   test.each<[what: string, content: () => string | Buffer, message: RegExp | string]>([
     ['text between the blocks', () => `a\n${known.others.ca}- b -\n${known.ours.ca} ----\n${known.list}c\n`, 'good'],
-    [
-      'what openssl x509 -text prints',
-      () => execFileSync('openssl', ['x509', '-text', '-in', known.ours.caFile]),
-      'good',
-    ],
+    ['what openssl x509 -text prints', () => openssl('-text'), 'good'],
     ['the line ends of Windows', () => (known.ours.ca + known.list).replaceAll('\n', '\r\n'), 'good'],
     ['an old authority beside a valid one', () => known.expired.cert + known.ours.ca, 'good'],
     ['nothing', () => '', CLIENT_CA],
     ['a list of revoked certificates alone', () => known.list, CLIENT_CA],
-    ['authorities that all expired', () => known.expired.cert, /: it is valid only from .+ until .+\.$/],
+    ['authorities that all expired', () => known.expired.cert, INVALID],
     ['a certificate without its last line', () => known.ours.ca.replace(/-----END.*\n/, ''), CUT],
     ['a list without its last line', () => known.ours.ca + known.list.replace(/-----END.*\n/, ''), CUT],
     ['a list that is cut', () => known.ours.ca + known.list.slice(0, 100), CUT],
     ['a list with a wrong label', () => known.ours.ca + known.list.replaceAll('X509 CRL', 'X509 CLR'), CUT],
     ['a list with another label at its end', () => known.ours.ca + known.list.replace('END X509 CRL', 'END CRL'), CUT],
-    [
-      'a trusted certificate',
-      () => known.ours.ca + known.others.ca.replaceAll('CERTIFICATE', 'TRUSTED CERTIFICATE'),
-      CUT,
-    ],
+    ['a trusted certificate', () => known.ours.ca + known.others.ca.replaceAll('CERT', 'TRUSTED CERT'), CUT],
     ['a key', () => known.ours.ca + known.alice.key, CUT],
     ['dashes behind it', () => `${known.ours.ca}-----\n`, CUT],
     ['a header in a block', () => known.ours.ca.replace('-----\n', '-----\nProc-Type: 4\n\n'), CUT],
     ['binary bytes', () => `${known.ours.ca}\x01`, CUT],
     ['bytes that are no UTF-8', () => Buffer.from(`${known.ours.ca}\xff`, 'latin1'), CLIENT_CA],
-    ['DER', () => execFileSync('openssl', ['x509', '-outform', 'DER', '-in', known.ours.caFile]), CLIENT_CA],
-    [
-      'letters that are no certificate',
-      () => '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n',
-      CLIENT_CA,
-    ],
+    ['DER', () => openssl('-outform', 'DER'), CLIENT_CA],
+    ['no certificate in a block', () => known.ours.ca.replace(/-\n[^-]+/, '-\nAAAA\n'), CLIENT_CA],
   ])('a client CA file with %s: %#', async (_what, content, message) => {
     writeFileSync(folder.file('some'), content())
     const said = await prepared({ clientCa: folder.file('some') })
@@ -217,4 +195,32 @@ describeWith(['openssl'], 'TLS', () => {
       /^The server exited with 1: psys-kill: The client CA [^\n]+\.\n$/,
     )
   })
+})
+
+/** Asks behind requireCertificate, on a connection whose client shows this certificate. */
+const callerOf = async (authorized: boolean, certificate: unknown) => {
+  const app = new Hono().use(requireCertificate).get('/', (c) => c.text(c.get('killCaller') ?? 'nameless'))
+  const incoming = { socket: { authorized, getPeerCertificate: () => certificate } }
+  const response = await app.request('/', {}, { incoming })
+  return response.status === 200 ? response.text() : response.status
+}
+const valid_to = new Date(Date.now() + 86_400_000).toUTCString()
+
+test.each<[what: string, authorized: boolean, certificate: unknown, caller: string | number]>([
+  ['a name', true, { subject: { CN: 'alice' }, valid_to }, 'alice'],
+  ['two names', true, { subject: { CN: ['alice', 'bob'] }, valid_to }, 'alice'],
+  ['no name', true, { subject: {}, valid_to }, 'nameless'],
+  ['an alternative name', true, { subject: {}, subjectaltname: 'DNS:a.example, DNS:b.example', valid_to }, 'a.example'],
+  ['one in quotes', true, { subjectaltname: 'DNS:"a, DNS:root", DNS:b', valid_to }, '"a, DNS:root"'],
+  ['none, on a session that is resumed', true, {}, 401],
+  ['none, on a connection that is closed', true, null, 401],
+  [
+    'one that expired since the handshake',
+    true,
+    { subject: { CN: 'alice' }, valid_to: new Date(0).toUTCString() },
+    401,
+  ],
+  ['one that was not verified', false, { subject: { CN: 'alice' }, valid_to }, 401],
+])('a certificate with %s', async (_what, authorized, certificate, caller) => {
+  expect(await callerOf(authorized, certificate)).toBe(caller)
 })

@@ -2,6 +2,10 @@ import { openSync, readFileSync } from 'node:fs'
 import { vi } from 'vitest'
 import { emptyFolder } from './folder.ts'
 
+/** The text of `/proc/PID/stat` for a process that started so many clock ticks later. */
+export const startedLater = (stat: string, ticks: number) =>
+  stat.replace(/^(\d+ \(.*\)(?: \S+){19} )(\d+)/s, (_, before, start) => `${before}${Number(start) + ticks}`)
+
 /**
  * Shows the code under test other contents, or an error, for some paths: a text, or the code of a system error. The
  * test file has to `vi.mock('node:fs', { spy: true })`.
