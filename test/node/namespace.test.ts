@@ -5,7 +5,6 @@ import { type Namespace, noNamespaces, startNamespace } from '../support/namespa
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { buildSignaller, type SignallerProcess } from '../support/signaller-process.ts'
-import { reapedPid } from '../support/target.ts'
 
 const WARNING = /^Cannot read this system's own \/proc: /
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
@@ -136,24 +135,14 @@ describe('in a namespace', () => {
   })
 })
 
-describe('as a process of its own', () => {
-  beforeEach(needsLinux)
-
-  test('that a shell has become by exec it tells starts', async () => {
-    using own = await signaller.start(['sh', '-c', 'sleep 1.5; exec "$@"', 'sh', process.execPath])
-    using target = startSleeper()
-    expect(Object.keys(await look(target.pid, own))).toEqual(['command', 'uid', 'instance', 'startedAt'])
-  })
-
-  test("that Node's permissions keep from /proc it warns, and tells exits", async () => {
-    const { allowedNodeEnvironmentFlags: flags } = process
-    const permission = flags.has('--permission') ? '--permission' : '--experimental-permission'
-    const allowed = `--allow-fs-read=${signaller.folder}/*`
-    using own = await signaller.start([process.execPath, '--no-warnings', permission, allowed])
-    expect(own.supports).toEqual(['waitMs', 'dryRun'])
-    expect(own.warning).toMatch(WARNING)
-    using target = startSleeper()
-    expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    expect(await own.terminate(await reapedPid())).toEqual({ code: 'ESRCH' })
-  })
+test("a signaller that Node's permissions keep from /proc warns, and tells exits", async (context) => {
+  needsLinux(context)
+  const { allowedNodeEnvironmentFlags: flags } = process
+  const permission = flags.has('--permission') ? '--permission' : '--experimental-permission'
+  const allowed = `--allow-fs-read=${signaller.folder}/*`
+  using own = await signaller.start([process.execPath, '--no-warnings', permission, allowed])
+  expect(own.supports).toEqual(['waitMs', 'dryRun'])
+  expect(own.warning).toMatch(WARNING)
+  using target = startSleeper()
+  expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
 })

@@ -7,7 +7,7 @@ import { fakeFiles } from '../support/fake-proc.ts'
 import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
 import { pretendPlatform } from '../support/platform.ts'
 import { startSleeper, startZombie } from '../support/processes.ts'
-import { reapedPid, startTarget } from '../support/target.ts'
+import { reapedPid } from '../support/target.ts'
 
 vi.mock('node:fs', { spy: true })
 
@@ -15,6 +15,14 @@ afterEach(() => vi.restoreAllMocks())
 
 const nameOf = (pid: number) => (hasProc ? readFileSync(`/proc/${pid}/comm`, 'utf8').trim() : undefined)
 const ownThread = () => Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
+
+const systemError = (code: string) => Object.assign(new Error(`kill ${code}`), { code })
+
+type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
+const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
+const none: Files = () => ({ '/proc/self/stat': { error: 'ENOENT' } })
+const closed: Files = () => ({ '/proc/self/stat': { error: 'NotCapable' } })
+const other: Files = () => ({ '/proc/self/stat': { text: `${process.pid}1 (node) R 0` } })
 
 /** What a request may ask for everywhere. */
 const ASKED: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { dryRun: true }]
@@ -43,14 +51,6 @@ const asNobody = <Result>(run: () => Result) => {
 }
 
 describe('a process', () => {
-  test('that traps SIGTERM got it too', async () => {
-    using target = await startTarget("process.on('SIGTERM', () => { console.log('trapped') })")
-    const trapped = new Promise((resolve) => target.child.stdout?.once('data', (said) => resolve(String(said).trim())))
-    expect(nodeSignaller().terminate(target.pid)).toEqual({ code: 'sent', command: nameOf(target.pid) })
-    expect(await trapped).toBe('trapped')
-    expect(target.isAlive()).toBe(true)
-  })
-
   test.for(ASKED.slice(0, 2))('is reported right after the signal, before terminate returns: %j', async (asked) => {
     using target = startSleeper()
     const events: unknown[] = []
@@ -75,6 +75,9 @@ describe('a process', () => {
     expectNoSignal(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
     expectNoSignal(thread, { code: 'ESRCH', reason: 'thread', command: nameOf(thread) })
     expectNoSignal(await reapedPid(), { code: 'ESRCH', reason: 'gone' })
+    // Its own threads are protected if /proc may hide them.
+    using _ = await fakeFiles(hide(thread))
+    expectNoSignal(thread, { code: 'EPERM', reason: 'protected' })
   })
 
   test("that is another user's is EPERM, hidden or not", async (context) => {
@@ -85,25 +88,23 @@ describe('a process', () => {
       return ASKED.map((asked) => asNobody(() => terminate(target.pid, asked)))
     }
     expect(outcomes()).toEqual(ASKED.map(() => ({ code: 'EPERM', command: nameOf(target.pid) })))
-    using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EACCES' } })
+    using _ = await fakeFiles(hide(target.pid))
     for (const protect of [[], [process.ppid]]) expect(outcomes(protect)).toEqual(ASKED.map(() => ({ code: 'EPERM' })))
     expect(target.isAlive()).toBe(true)
   })
 
-  test.each([Object.assign(new Error('kill EINVAL'), { code: 'EINVAL' }), 'no Error', undefined])(
-    'whose signal fails with %s is that exception',
-    async (thrown) => {
-      using target = startSleeper()
-      const onSignal = vi.fn()
-      const { terminate } = nodeSignaller()
-      vi.spyOn(process, 'kill').mockImplementation(() => {
-        throw thrown
-      })
-      for (const asked of ASKED)
-        await expect((async () => terminate(target.pid, { ...asked, onSignal }))()).rejects.toBe(thrown)
-      expect(onSignal).not.toHaveBeenCalled()
-    },
-  )
+  const THROWN = [systemError('EINVAL'), 'no Error', undefined]
+  test.each(THROWN)('whose signal fails with %s is that exception', async (thrown) => {
+    using target = startSleeper()
+    const onSignal = vi.fn()
+    const { terminate } = nodeSignaller()
+    vi.spyOn(process, 'kill').mockImplementation(() => {
+      throw thrown
+    })
+    for (const asked of ASKED)
+      await expect((async () => terminate(target.pid, { ...asked, onSignal }))()).rejects.toBe(thrown)
+    expect(onSignal).not.toHaveBeenCalled()
+  })
 })
 
 describe('the kill call', () => {
@@ -152,20 +153,15 @@ describe('the kill call', () => {
   })
 })
 
-type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
-const self =
-  (file: { text: string } | { error: string }): Files =>
-  () => ({ '/proc/self/stat': file })
-const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
-
-describe.each<[where: string, Files, NodeJS.Platform?]>([
-  ['if /proc may hide a process', hide],
-  ['if /proc is missing', self({ error: 'ENOENT' })],
-  ['if the runtime closes /proc', self({ error: 'NotCapable' })],
-  ['if /proc belongs to another PID namespace', self({ text: `${process.pid}1 (node) R 0` })],
+describe.each<[where: string, Files, NodeJS.Platform]>([
+  ['if /proc may hide a process', hide, 'linux'],
+  ['the same on Android', hide, 'android'],
+  ['if /proc is missing', none, 'linux'],
+  ['if the runtime closes /proc', closed, 'linux'],
+  ['if /proc belongs to another PID namespace', other, 'linux'],
   ['on macOS', () => ({}), 'darwin'],
   ['on FreeBSD', () => ({}), 'freebsd'],
-])('%s', (_, files, platform = 'linux') => {
+])('%s', (_, files, platform) => {
   test('kill(2) decides, and tells the exit; identity is a 501', async (context) => {
     needsLinux(context)
     using target = startSleeper()
@@ -189,41 +185,26 @@ describe.each<[where: string, Files, NodeJS.Platform?]>([
   })
 })
 
-test("if /proc may hide a process, psys-kill's own threads are protected", async (context) => {
-  needsLinux(context)
-  const thread = ownThread()
-  using _ = await fakeFiles(hide(thread))
-  expectNoSignal(thread, { code: 'EPERM', reason: 'protected' })
+test("on macOS, a process that becomes another user's during the wait runs", async () => {
+  using target = startSleeper()
+  using _ = pretendPlatform('darwin')
+  vi.spyOn(process, 'kill').mockImplementation((_pid, signal) => {
+    if (signal === 0) throw systemError('EPERM')
+    return true
+  })
+  expect(await nodeSignaller().terminate(target.pid, { waitMs: 50 })).toEqual({ code: 'running' })
 })
 
-describe('on other systems', () => {
-  test('android: as on Linux', (context) => {
-    needsLinux(context)
-    using _ = pretendPlatform('android')
-    expect(nodeSignaller().supports).toEqual(CONDITIONS)
-  })
-
-  test("darwin: a process that becomes another user's during the wait runs", async () => {
+test('on Windows, what is not a multiple of four is ESRCH, as the kill call would round it', async () => {
+  using _ = pretendPlatform('win32')
+  const seen = new Set<boolean>()
+  while (seen.size < 2) {
     using target = startSleeper()
-    using _ = pretendPlatform('darwin')
-    vi.spyOn(process, 'kill').mockImplementation((_pid, signal) => {
-      if (signal === 0) throw Object.assign(new Error('kill EPERM'), { code: 'EPERM' })
-      return true
-    })
-    expect(await nodeSignaller().terminate(target.pid, { waitMs: 50 })).toEqual({ code: 'running' })
-  })
-
-  test('win32: what is not a multiple of four is ESRCH, as the kill call would round it', async () => {
-    using _ = pretendPlatform('win32')
-    const seen = new Set<boolean>()
-    while (seen.size < 2) {
-      using target = startSleeper()
-      const isExact = target.pid % 4 === 0
-      seen.add(isExact)
-      if (!isExact) {
-        expectNoSignal(target.pid, { code: 'ESRCH' })
-        expectNoSignal(target.pid, { code: 'EPERM', reason: 'protected' }, { protect: [target.pid] })
-      } else expect(await nodeSignaller().terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    }
-  })
+    const isExact = target.pid % 4 === 0
+    seen.add(isExact)
+    if (!isExact) {
+      expectNoSignal(target.pid, { code: 'ESRCH' })
+      expectNoSignal(target.pid, { code: 'EPERM', reason: 'protected' }, { protect: [target.pid] })
+    } else expect(await nodeSignaller().terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
+  }
 })

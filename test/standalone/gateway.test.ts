@@ -60,12 +60,6 @@ describe('a gateway to two single files', () => {
     await peers[0]?.record(({ comment, outcome }) => comment === 'by the gateway' && outcome === 'exited')
   })
 
-  test('asks nobody without its own token', async () => {
-    using target = startSleeper()
-    expect(await kill(0, { pid: target.pid }, PEER_TOKEN)).toMatchObject({ status: 401 })
-    expect(target.isAlive()).toBe(true)
-  })
-
   test('answers 500 for a peer that is down, and for that one alone', async () => {
     const peer = peers[0]?.child.pid
     expect(await kill(0, { pid: peer })).toMatchObject({ status: 403, reason: 'protected' })

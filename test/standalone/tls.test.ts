@@ -189,12 +189,6 @@ describeWith(['openssl'], 'TLS', () => {
     else expect(said).toMatch(message)
     if (said !== 'good') expect(said).toMatch(CLIENT_CA)
   })
-
-  test('is refused in one line, with exit code 1', async () => {
-    await expect(start({}, '--tls-client-ca', known.alice.keyFile)).rejects.toThrow(
-      /^The server exited with 1: psys-kill: The client CA [^\n]+\.\n$/,
-    )
-  })
 })
 
 /** Asks behind requireCertificate, on a connection whose client shows this certificate. */
