@@ -65,7 +65,8 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  const onEarlyRequest = (_incoming: IncomingMessage, socket: Socket) => {
+  // Not the stream that comes with the event: on Node 26 it is another one while the body of the request arrives.
+  const onEarlyRequest = ({ socket }: IncomingMessage) => {
     const due = connections.get(socket)
     socket.on('error', () => socket.destroy())
     if (due) endWith(socket, due)
@@ -106,7 +107,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // On Deno and Bun, which do not stop parsing.
-      if (connections.get(socket)) return onEarlyRequest(incoming, socket)
+      if (connections.get(socket)) return onEarlyRequest(incoming)
       connections.set(socket, outgoing)
       outgoing.once('finish', () => {
         // Move it to the end.

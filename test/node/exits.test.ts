@@ -17,110 +17,95 @@ afterEach(() => {
   vi.restoreAllMocks()
 })
 
-describe('the timer', () => {
-  // Time passes only when a timer fires, and when `hasExited` is called: then `costMs`.
-  let costMs = 0
-  let spentMs = 0
-  const asked: number[] = []
+/** Waits in a time that passes only when a timer fires, and when a process is looked up: `costMs` each. */
+const startWatch = (costMs = 0) => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] })
+  const looked: number[] = []
   const exited = new Set<number>()
-  let wait = exitWatch()
   const answers = new Map<number, boolean>()
-
-  beforeEach(() => {
-    costMs = 0
-    spentMs = 0
-    asked.length = 0
-    exited.clear()
-    answers.clear()
-    wait = exitWatch()
-    vi.useFakeTimers({ toFake: ['setTimeout', 'performance'] })
-    const now = performance.now.bind(performance)
-    vi.spyOn(performance, 'now').mockImplementation(() => now() + spentMs)
-  })
-
-  const begin = (pid: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
-    const hasExited = () => {
-      asked.push(pid)
-      spentMs += costMs
-      return exited.has(pid)
-    }
-    void wait(hasExited, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
+  const wait = exitWatch()
+  const now = performance.now.bind(performance)
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + looked.length * costMs)
+  return {
+    looked,
+    exited,
+    answered: () => Object.fromEntries(answers),
+    begin: (pid: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
+      const hasExited = () => looked.push(pid) > 0 && exited.has(pid)
+      void wait(hasExited, waitMs, stopWaiting).then((exited) => answers.set(pid, exited))
+    },
+    /** Lets the timer fire, which must be the only one. Returns the pause before. */
+    fire: async () => {
+      expect(vi.getTimerCount()).toBe(1)
+      const start = now()
+      await vi.advanceTimersToNextTimerAsync()
+      return Math.round(now() - start)
+    },
   }
-  const beginMany = (count: number) => Array.from({ length: count }, (_, i) => begin(i + 1))
+}
 
-  /** Lets the timer fire, which must be the only one. Returns the pause before, and how long the sweep took. */
-  const fire = async () => {
-    expect(vi.getTimerCount()).toBe(1)
-    const [start, spent] = [performance.now(), spentMs]
-    await vi.advanceTimersToNextTimerAsync()
-    const sweep = spentMs - spent
-    return { pause: Math.round(performance.now() - start - sweep), sweep }
-  }
-
+describe('the timer', () => {
   test.each([
     [1, 1 / 8, 20],
     [256, 1 / 256, 20],
     [256, 1 / 64, 80],
     [256, 1 / 8, 640],
     [8192, 1 / 128, 1280],
-  ])('is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, cost, pause) => {
-    costMs = cost
-    beginMany(count)
-    expect(await fire()).toMatchObject({ pause: 20 })
+  ])('is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, costMs, pause) => {
+    const { begin, fire, looked, exited, answered } = startWatch(costMs)
+    for (let pid = 1; pid <= count; pid++) begin(pid)
+    expect(await fire()).toBe(20)
     for (let sweeps = 2; sweeps <= 4; sweeps++) {
-      const fired = await fire()
-      expect(fired.pause).toBe(pause)
-      expect(fired.sweep).toBeLessThanOrEqual(fired.pause / 19)
-      expect(asked).toHaveLength(sweeps * count)
+      expect(await fire()).toBe(pause)
+      expect(looked).toHaveLength(sweeps * count)
+      // At most a twentieth of a core.
+      expect(count * costMs).toBeLessThanOrEqual(pause / 20)
     }
-    expect(new Set(asked).size).toBe(count)
-  })
-
-  test('is none when nobody waits, and there again for the next wait', async () => {
-    beginMany(3)
+    for (const pid of looked) exited.add(pid)
+    expect(exited.size).toBe(count)
+    begin(0)
     await fire()
-    for (const pid of [1, 2, 3]) exited.add(pid)
-    begin(4)
+    expect(answered()).toEqual(Object.fromEntries([...exited].map((pid) => [pid, true])))
+    exited.add(0)
     await fire()
-    exited.add(4)
-    await fire()
-    expect(Object.fromEntries(answers)).toEqual({ 1: true, 2: true, 3: true, 4: true })
+    // Nobody waits, and then somebody does.
     expect(vi.getTimerCount()).toBe(0)
-    begin(1)
-    expect(await fire()).toMatchObject({ pause: 20 })
-    expect(vi.getTimerCount()).toBe(0)
+    begin(0)
+    expect(await fire()).toBe(20)
   })
 
   test('ends each wait at its deadline, not before, after a last look', async () => {
+    const { begin, fire, exited, answered } = startWatch()
     begin(1, 5)
     begin(2, 30)
     begin(3, 5)
     exited.add(3)
-    expect(await fire()).toMatchObject({ pause: 5 })
-    expect(Object.fromEntries(answers)).toEqual({ 1: false, 3: true })
+    expect(await fire()).toBe(5)
+    expect(answered()).toEqual({ 1: false, 3: true })
     await fire()
-    expect(answers.has(2)).toBe(false)
+    expect(answered()).toEqual({ 1: false, 3: true })
     await fire()
-    expect(answers.get(2)).toBe(false)
+    expect(answered()).toEqual({ 1: false, 2: false, 3: true })
     begin(4, 0)
-    expect(await fire()).toMatchObject({ pause: 0 })
-    expect(answers.get(4)).toBe(false)
+    expect(await fire()).toBe(0)
+    expect(answered()).toMatchObject({ 4: false })
   })
 
   test('ends a wait in the sweep after one of its signals aborts, and leaves no listener', async () => {
+    const { begin, fire, exited, answered } = startWatch()
     const [one, two, other] = [new AbortController(), new AbortController(), new AbortController()]
     begin(1, 60_000, [one.signal, two.signal])
     begin(2, 60_000, [other.signal])
     begin(3, 60_000, [AbortSignal.abort()])
     begin(4, 60_000, [two.signal])
     await fire()
-    expect(Object.fromEntries(answers)).toEqual({ 3: false })
+    expect(answered()).toEqual({ 3: false })
     expect([one, two, other].flatMap(({ signal }) => getEventListeners(signal, 'abort'))).toEqual([])
     two.abort()
     exited.add(4)
-    expect(await fire()).toMatchObject({ pause: 20 })
+    expect(await fire()).toBe(20)
     // A process that has exited has exited.
-    expect(Object.fromEntries(answers)).toEqual({ 1: false, 3: false, 4: true })
+    expect(answered()).toEqual({ 1: false, 3: false, 4: true })
     expect(vi.getTimerCount()).toBe(1)
   })
 })

@@ -17,15 +17,13 @@ const disk = vi.hoisted(() => ({ room: Number.POSITIVE_INFINITY }))
 
 vi.mock('node:fs', async (original) => {
   const fs = await original<typeof import('node:fs')>()
-  return {
-    ...fs,
-    writeSync: (fd: number, bytes: Buffer) => {
-      if (disk.room === 0) throw Object.assign(new Error('No space left'), { code: 'ENOSPC' })
-      const written = fs.writeSync(fd, bytes, 0, Math.min(bytes.length, disk.room))
-      disk.room -= written
-      return written
-    },
+  const writeSync = (fd: number, bytes: Buffer) => {
+    if (disk.room === 0) throw Object.assign(new Error('No space left'), { code: 'ENOSPC' })
+    const written = fs.writeSync(fd, bytes, 0, Math.min(bytes.length, disk.room))
+    disk.room -= written
+    return written
   }
+  return { ...fs, writeSync }
 })
 
 type Done = (error?: Error | null) => void
@@ -178,11 +176,10 @@ describeWith(['Linux'], 'on Linux', () => {
     process.exit(7)
   })`
   const LIB = new URL('../../build/dist/lib/node/index.js', import.meta.url).href
-  const start = (shell: string, lines: number, ms: number, cwd?: string) =>
-    spawn('sh', ['-c', shell, 'sh', process.execPath, '-e', PROGRAM, LIB, `${lines}`, `${ms}`], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-      cwd,
-    })
+  const start = (shell: string, lines: number, ms: number, cwd = '/') => {
+    const command = [process.execPath, '-e', PROGRAM, LIB, String(lines), String(ms)]
+    return spawn('sh', ['-c', shell, 'sh', ...command], { stdio: ['ignore', 'pipe', 'inherit'], cwd })
+  }
 
   test('a pipe that is full gets the rest, in order and complete, when somebody reads', async () => {
     const child = start('"$@" | cat', 1000, 60_000)

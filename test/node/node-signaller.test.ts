@@ -1,10 +1,11 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import fc from 'fast-check'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { CONDITIONS, type Delivery, MAX_PID, type Outcome } from '../../src/app/signaller.ts'
+import { CONDITIONS, type Delivery, MAX_PID } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
+import { ASKED, expectNoSignal } from '../support/no-signal.ts'
 import { pretendPlatform } from '../support/platform.ts'
 import { startSleeper, startZombie } from '../support/processes.ts'
 import { reapedPid } from '../support/target.ts'
@@ -23,32 +24,6 @@ const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
 const none: Files = () => ({ '/proc/self/stat': { error: 'ENOENT' } })
 const closed: Files = () => ({ '/proc/self/stat': { error: 'NotCapable' } })
 const other: Files = () => ({ '/proc/self/stat': { text: `${process.pid}1 (node) R 0` } })
-
-/** What a request may ask for everywhere. */
-const ASKED: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { dryRun: true }]
-
-/** Expects this outcome at once, whatever is asked, and no SIGTERM. */
-const expectNoSignal = (pid: number, outcome: Outcome, options = {}, more: Partial<Delivery> = {}) => {
-  const kill = process.kill.bind(process)
-  const spy = vi.spyOn(process, 'kill').mockImplementation((pid, signal) => (signal === 0 ? kill(pid, 0) : true))
-  const onSignal = vi.fn()
-  const { terminate } = nodeSignaller(options)
-  // A promise would not be equal.
-  for (const asked of ASKED) expect(terminate(pid, { ...asked, ...more, onSignal })).toEqual(outcome)
-  expect(spy.mock.calls.filter(([, signal]) => signal !== 0)).toEqual([])
-  expect(onSignal).not.toHaveBeenCalled()
-  spy.mockRestore()
-}
-
-/** Runs something synchronous as a user who may not signal others. */
-const asNobody = <Result>(run: () => Result) => {
-  process.seteuid?.(65_534)
-  try {
-    return run()
-  } finally {
-    process.seteuid?.(0)
-  }
-}
 
 describe('a process', () => {
   test.for(ASKED.slice(0, 2))('is reported right after the signal, before terminate returns: %j', async (asked) => {
@@ -85,7 +60,12 @@ describe('a process', () => {
     using target = startSleeper({ uid: 65_533, gid: 65_533 })
     const outcomes = (protect: number[] = []) => {
       const { terminate } = nodeSignaller({ protect })
-      return ASKED.map((asked) => asNobody(() => terminate(target.pid, asked)))
+      process.seteuid?.(65_534)
+      try {
+        return ASKED.map((asked) => terminate(target.pid, asked))
+      } finally {
+        process.seteuid?.(0)
+      }
     }
     expect(outcomes()).toEqual(ASKED.map(() => ({ code: 'EPERM', command: nameOf(target.pid) })))
     using _ = await fakeFiles(hide(target.pid))
@@ -153,7 +133,7 @@ describe('the kill call', () => {
   })
 })
 
-describe.each<[where: string, Files, NodeJS.Platform]>([
+test.for<[where: string, Files, NodeJS.Platform]>([
   ['if /proc may hide a process', hide, 'linux'],
   ['the same on Android', hide, 'android'],
   ['if /proc is missing', none, 'linux'],
@@ -161,28 +141,25 @@ describe.each<[where: string, Files, NodeJS.Platform]>([
   ['if /proc belongs to another PID namespace', other, 'linux'],
   ['on macOS', () => ({}), 'darwin'],
   ['on FreeBSD', () => ({}), 'freebsd'],
-])('%s', (_, files, platform) => {
-  test('kill(2) decides, and tells the exit; identity is a 501', async (context) => {
-    needsLinux(context)
-    using target = startSleeper()
-    using zombie = await startZombie()
-    const { pid } = target
-    using _ = pretendPlatform(platform)
-    using __ = await fakeFiles(files(pid))
-    const { supports, terminate } = nodeSignaller()
-    expect(supports).toEqual(files === hide ? CONDITIONS : ['waitMs', 'dryRun'])
-    for (const name of ['instance', 'command'] as const)
-      expectNoSignal(pid, { code: `no ${name}` }, {}, { [name]: 'x' })
-    expect(terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
-    // It may be a thread of a protected process, except where kill(2) takes no threads.
-    if (platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect: [process.ppid] })
-    for (const protectedPid of [1, process.pid, process.ppid])
-      expectNoSignal(protectedPid, expect.objectContaining({ code: 'EPERM' }), { protect: [process.ppid] })
-    expect(await terminate(pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    expect(await target.ended).toBe('SIGTERM')
-    for (const protect of [[], [process.ppid]]) expectNoSignal(pid, { code: 'ESRCH' }, { protect }, { instance: 'x' })
-    if (files !== hide) expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
-  })
+])('%s, kill(2) decides, and tells the exit; identity is a 501', async ([, files, platform], context) => {
+  needsLinux(context)
+  using target = startSleeper()
+  using zombie = await startZombie()
+  const { pid } = target
+  using _ = pretendPlatform(platform)
+  using __ = await fakeFiles(files(pid))
+  const { supports, terminate } = nodeSignaller()
+  expect(supports).toEqual(files === hide ? CONDITIONS : ['waitMs', 'dryRun'])
+  for (const name of ['instance', 'command'] as const) expectNoSignal(pid, { code: `no ${name}` }, {}, { [name]: 'x' })
+  expect(terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
+  // It may be a thread of a protected process, except where kill(2) takes no threads.
+  if (platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect: [process.ppid] })
+  for (const protectedPid of [1, process.pid, process.ppid])
+    expectNoSignal(protectedPid, expect.objectContaining({ code: 'EPERM' }), { protect: [process.ppid] })
+  expect(await terminate(pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
+  expect(await target.ended).toBe('SIGTERM')
+  for (const protect of [[], [process.ppid]]) expectNoSignal(pid, { code: 'ESRCH' }, { protect }, { instance: 'x' })
+  if (files !== hide) expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
 })
 
 test("on macOS, a process that becomes another user's during the wait runs", async () => {

@@ -1,9 +1,11 @@
 import { spawn } from 'node:child_process'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import type { SignallerReason } from '../../src/app/signaller.ts'
 import { type NodeSignallerOptions, nodeSignaller } from '../../src/node/index.ts'
 import { fakeFiles } from '../support/fake-proc.ts'
 import { needsLinux, needsRoot } from '../support/needs.ts'
+import { expectNoSignal } from '../support/no-signal.ts'
 import { pretendPlatform } from '../support/platform.ts'
 import { startAs, startNamed, startSleeper, startZombie } from '../support/processes.ts'
 import type { Target } from '../support/target.ts'
@@ -16,15 +18,9 @@ beforeEach(needsLinux)
 const ALICE = 65_531
 const BOB = 65_532
 
-/** Expects no signal and no dry run that says so, whatever is asked: policy comes before the conditions. */
-const expectSpared = async (pid: number, options: NodeSignallerOptions, reason = 'protected') => {
-  const kill = vi.spyOn(process, 'kill')
-  const { terminate } = nodeSignaller(options)
-  for (const asked of [{}, { instance: 'x' }, { waitMs: 60_000 }, { dryRun: true } as const])
-    expect(await terminate(pid, asked)).toMatchObject({ code: 'EPERM', reason })
-  expect(kill).not.toHaveBeenCalled()
-  kill.mockRestore()
-}
+/** Policy comes before the conditions. */
+const expectSpared = (pid: number, options: NodeSignallerOptions, reason: SignallerReason = 'protected') =>
+  expectNoSignal(pid, { code: 'EPERM', reason, command: expect.any(String) }, options, { instance: 'x' })
 
 const expectKilled = async ({ pid, ended }: Target, options: NodeSignallerOptions) => {
   expect(nodeSignaller(options).terminate(pid)).toMatchObject({ code: 'sent' })
@@ -32,9 +28,9 @@ const expectKilled = async ({ pid, ended }: Target, options: NodeSignallerOption
 }
 
 describe('protected', () => {
-  test('are PID 1 and this process, always', async () => {
+  test('are PID 1 and this process, always', () => {
     for (const protect of [undefined, [], [process.ppid, 'sshd']])
-      for (const pid of [1, process.pid]) await expectSpared(pid, { protect })
+      for (const pid of [1, process.pid]) expectSpared(pid, { protect })
   })
 
   test('is each PID of the option, a zombie too, and no other PID', async () => {
@@ -43,7 +39,7 @@ describe('protected', () => {
     using named = await startNamed(`${first.pid}`)
     using zombie = await startZombie()
     const protect = [first.pid, `${second.pid}`, zombie.pid]
-    for (const pid of [first.pid, second.pid, zombie.pid]) await expectSpared(pid, { protect })
+    for (const pid of [first.pid, second.pid, zombie.pid]) expectSpared(pid, { protect })
     await expectKilled(named, { protect })
     expect([first.isAlive(), second.isAlive()]).toEqual([true, true])
   })
@@ -51,7 +47,7 @@ describe('protected', () => {
   test('is each process with a name of the option, and no other', async () => {
     using first = await startNamed('postgres')
     using second = await startNamed('postgres')
-    for (const { pid } of [first, second]) await expectSpared(pid, { protect: [1, 'sshd', 'postgres'] })
+    for (const { pid } of [first, second]) expectSpared(pid, { protect: [1, 'sshd', 'postgres'] })
     await expectKilled(first, { protect: ['postgre', 'postgres ', 'Postgres', 'ostgres', ' postgres', '', 'POSTGRES'] })
     await expectKilled(second, { protect: [] })
     using zombie = await startZombie()
@@ -62,8 +58,8 @@ describe('protected', () => {
   const LONG = ['a-rather-long-name-of-a-daemon', '0123456789abcdef', 'ééééééééé']
   test.each(LONG)('is the name %s, which the kernel cuts', async (name) => {
     using target = await startNamed(name)
-    await expectSpared(target.pid, { protect: [name] })
-    await expectSpared(target.pid, { protect: [`${name} and more`] })
+    expectSpared(target.pid, { protect: [name] })
+    expectSpared(target.pid, { protect: [`${name} and more`] })
     await expectKilled(target, { protect: [Buffer.from(name).toString('latin1', 0, 14)] })
   })
 
@@ -95,16 +91,16 @@ describe('onlyUids', () => {
   ])('spares %s unless both its user ids are listed', async (_, real, effective) => {
     using target = await startAs(real, effective)
     const others = [0, ALICE, BOB, 1]
-    await expectSpared(target.pid, { onlyUids: [] }, 'uid')
+    expectSpared(target.pid, { onlyUids: [] }, 'uid')
     for (const id of [real, effective])
-      await expectSpared(target.pid, { onlyUids: others.filter((other) => other !== id) }, 'uid')
+      expectSpared(target.pid, { onlyUids: others.filter((other) => other !== id) }, 'uid')
     await expectKilled(target, { onlyUids: [...new Set([real, effective])] })
   })
 
   test('spares a process that tells no user id', async () => {
     using target = startSleeper()
     using _ = await fakeFiles({ [`/proc/${target.pid}/status`]: { text: 'Uid:\t0\n' } })
-    await expectSpared(target.pid, { onlyUids: [0] }, 'uid')
+    expectSpared(target.pid, { onlyUids: [0] }, 'uid')
   })
 })
 

@@ -42,25 +42,19 @@ describe('clearStaleSocket', () => {
     await clearStaleSocket(`${folder.path}/below`)
   })
 
-  test('refuses what a live server holds, and does not stay connected', async () => {
+  test('refuses what a live server holds, also a path that looks like a port, and does not stay connected', async () => {
     using folder = emptyFolder()
-    const path = folder.file('socket')
+    const path = folder.file('38080')
     using live = await listenOn(path)
     const connected = once(live.server, 'connection')
     await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server`)
-    expect(lstatSync(path).isSocket()).toBe(true)
     const [connection] = await connected
     await once(connection.resume(), 'close')
-  })
-
-  test('takes a path for a path, although it looks like a port', async () => {
-    using folder = emptyFolder()
-    using _live = await listenOn(folder.file('38080'))
     const module = new URL('../../build/dist/lib/node/index.js', import.meta.url)
     const script = `import('${module}').then(({ clearStaleSocket }) => clearStaleSocket('38080'))`
     const child = spawn(process.execPath, ['-e', script], { cwd: folder.path, stdio: 'ignore' })
     expect(await once(child, 'exit')).toEqual([1, null])
-    expect(lstatSync(folder.file('38080')).isSocket()).toBe(true)
+    expect(lstatSync(path).isSocket()).toBe(true)
   })
 
   test('refuses what is not a socket, and leaves it', async () => {

@@ -1,6 +1,5 @@
 import { once } from 'node:events'
-import { createServer, IncomingMessage, type ServerOptions, type ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import { createServer, type IncomingMessage, ServerResponse } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { serveConnections } from '../../src/standalone/connections.ts'
 import { startDeaf, startSleeper } from '../support/processes.ts'
@@ -44,7 +43,8 @@ describe('one request at a time:', () => {
     connection.socket.write(Buffer.concat([kill({ pid: target.pid }), kill({ pid: canary.pid })]))
     const text = await connection.closed
     expect(statuses(text)).toEqual([200])
-    expect(text).toContain('\r\nConnection: close\r\n')
+    // Node 26 sends the first answer before it parses the second request.
+    if (Number.parseInt(process.versions.node, 10) < 26) expect(text).toContain('\r\nConnection: close\r\n')
     expect(await target.ended).toBe('SIGTERM')
     expect(await health(server.url)).toBe(200)
     expect(server.records.filter(({ pid }) => pid === canary.pid)).toEqual([])
@@ -52,6 +52,7 @@ describe('one request at a time:', () => {
 
   const early: [what: string, bytes: () => string | Buffer][] = [
     ['a kill', () => kill({ pid: canary.pid })],
+    ['half of a kill', () => kill({ pid: canary.pid }).subarray(0, -3)],
     ['a kill without Host', () => kill({ pid: canary.pid }, { host: '' })],
     ['a kill that expects 100-continue', () => kill({ pid: canary.pid }, { expect: '100-continue' })],
     ['a kill with an unknown Expect', () => kill({ pid: canary.pid }, { expect: 'foo' })],
@@ -170,7 +171,7 @@ test('256 requests wait at once; the oldest connection that waits for its client
   for (const { socket } of waits) socket.write(waitOf(target.pid))
   const sent = () => server.records.slice(seen).filter(({ outcome }) => outcome === 'sent')
   await server.record(() => sent().length === 256)
-  const oneMore = killRequest(JSON.stringify({ pid: canary.pid, waitMs: 1 }))
+  const oneMore = killRequest(JSON.stringify({ pid: target.pid, waitMs: 1 }))
   expect(await exchange(server.url, oneMore)).toMatchObject({ status: 503, body: '{"error":"Too many waits"}' })
 
   const idle = await open(500)
@@ -185,23 +186,18 @@ test('256 requests wait at once; the oldest connection that waits for its client
   for (const connection of [...waits, ...idle]) connection[Symbol.dispose]()
 })
 
-test('of thousands of requests in one packet Node creates no object beyond the second', async () => {
-  let created = 0
-  let due: ServerResponse | undefined
-  const create = ({ IncomingMessage: Given = IncomingMessage, ...options }: ServerOptions) =>
-    createServer({
-      ...options,
-      IncomingMessage: class extends Given {
-        constructor(socket: Socket) {
-          super(socket)
-          created++
-        }
-      },
-    })
-  const { server: listener, answerWith } = serveConnections(create)
-  const requests = vi.fn((_incoming: unknown, outgoing: ServerResponse) => {
-    due = outgoing
-  })
+test('for thousands of requests in one packet Node creates one answer', async () => {
+  const created: ServerResponse[] = []
+  class Counted extends ServerResponse {
+    constructor(incoming: IncomingMessage) {
+      super(incoming)
+      created.push(this)
+    }
+  }
+  const { server: listener, answerWith } = serveConnections((options) =>
+    createServer({ ...options, ServerResponse: Counted }),
+  )
+  const requests = vi.fn()
   answerWith(requests)
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -210,9 +206,9 @@ test('of thousands of requests in one packet Node creates no object beyond the s
   const early = once(listener, 'upgrade')
   connection.socket.write('GET / HTTP/1.1\r\n\r\n'.repeat(3000))
   await early
-  due?.end('done')
-  expect(await connection.closed).toContain('done')
+  created[0]?.end('done')
+  expect(await connection.closed).toMatch(/^HTTP\/1\.1 200 OK\r\nConnection: close\r\n[\s\S]*\r\n\r\ndone$/)
   expect(requests).toHaveBeenCalledOnce()
-  expect(created).toBe(2)
+  expect(created).toHaveLength(1)
   listener.close()
 })

@@ -26,7 +26,7 @@ describe('a gateway to two single files', () => {
 
   beforeAll(async () => {
     const app = new Hono().use(requireToken(TOKEN))
-    for (const index of [0, 1]) {
+    for (const index of [0, 1, 2]) {
       const peer = await startServer({ env: { PSYS_KILL_TOKEN: PEER_TOKEN } })
       peers.push(peer)
       const signaller = remoteSignaller({ url: peer.url, token: PEER_TOKEN })
@@ -63,8 +63,8 @@ describe('a gateway to two single files', () => {
   test('answers 500 for a peer that is down, and for that one alone', async () => {
     const peer = peers[0]?.child.pid
     expect(await kill(0, { pid: peer })).toMatchObject({ status: 403, reason: 'protected' })
-    await peers[1]?.stop()
-    expect(await kill(1, { pid: peer })).toMatchObject({ status: 500, text: '{"error":"Failed to kill process"}' })
+    await peers[2]?.stop()
+    expect(await kill(2, { pid: peer })).toMatchObject({ status: 500, text: '{"error":"Failed to kill process"}' })
     expect(causes).toMatchObject([{ cause: { code: 'ECONNREFUSED' } }])
     expect(await kill(0, { pid: peer })).toMatchObject({ status: 403 })
   })
