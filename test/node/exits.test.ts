@@ -58,8 +58,6 @@ describe('the timer', () => {
     for (let sweeps = 2; sweeps <= 4; sweeps++) {
       expect(await fire()).toBe(pause)
       expect(looked).toHaveLength(sweeps * count)
-      // At most a twentieth of a core.
-      expect(count * costMs).toBeLessThanOrEqual(pause / 20)
     }
     for (const pid of looked) exited.add(pid)
     expect(exited.size).toBe(count)

@@ -15,8 +15,7 @@ vi.mock('node:fs', { spy: true })
 afterEach(() => vi.restoreAllMocks())
 beforeEach(needsLinux)
 
-const ALICE = 65_531
-const BOB = 65_532
+const [ALICE, BOB] = [65_531, 65_532]
 
 /** Policy comes before the conditions. */
 const expectSpared = (pid: number, options: NodeSignallerOptions, reason: SignallerReason = 'protected') =>

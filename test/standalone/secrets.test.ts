@@ -129,7 +129,7 @@ describe('a file that other users may', () => {
     [0o600, []],
     [0o660, []],
     [0o604, ['read']],
-    [0o444, ['read']],
+    [0o644, ['read']],
     [0o602, ['change']],
     [0o666, ['change', 'read']],
   ])('open with mode %o is a warning for %j', (mode, may) => {
