@@ -1,4 +1,4 @@
-/** A pattern of the integers from 1 to a maximum of several digits, with zeros before them or not. */
+/** A pattern for the integers from 1 to `maximum`, which has two digits or more. Leading zeros are allowed. */
 export const digitsUpTo = (maximum: number) => {
   const digits = [...String(maximum)].map(Number)
   const below = digits.flatMap((digit, index) => {
@@ -11,10 +11,10 @@ export const digitsUpTo = (maximum: number) => {
   return `0*(?:[1-9][0-9]{0,${digits.length - 2}}|${[...below, maximum].join('|')})`
 }
 
-/** The schema of exactly these values. */
+/** The schema of a property that has one of these values. */
 const oneOf = (values: readonly unknown[]) => ({ type: typeof values[0], enum: values })
 
-/** The schema of exactly these bodies: objects of fixed fields, and other properties that some have in addition. */
+/** The schema of these bodies, whose values are fixed. `others` has the schemas of properties that are not fixed. */
 export const bodySchema = (bodies: readonly object[], others: Record<string, Record<string, unknown>>) => {
   const fields = bodies.flatMap((body) => Object.entries(body))
   const names = [...new Set(fields.map(([name]) => name))]

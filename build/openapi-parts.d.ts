@@ -1,5 +1,5 @@
-// The types of psys-kill/openapi. The build writes its values, which build/openapi.ts makes. These are type aliases,
-// because an interface is not assignable to the index signatures of other packages' OpenAPI types.
+// The types of psys-kill/openapi. build/openapi.ts makes the values. These are type aliases, because an interface is not
+// assignable to the index signatures of other packages' OpenAPI types.
 
 type Schema = Record<string, unknown>
 
@@ -28,8 +28,8 @@ export type SecuritySchemes = {
 }
 
 /**
- * The kill route of `createApp`, for the OpenAPI document of the service that mounts it. It is made from the schema that
- * validates and the table of answers. It names no security: the document's own applies.
+ * The kill route of `createApp`, for the OpenAPI document of the service that mounts the route. The build makes it from
+ * the schema that validates requests and from the table of answers. It has no `security`: the document's own applies.
  *
  * @example
  * ```ts
@@ -41,12 +41,12 @@ export type SecuritySchemes = {
  */
 export declare const killPathItem: KillPathItem
 
-/** The same with the answers of the guards of `psys-kill/server`, and with the header of its record. */
+/** `killPathItem`, the answers of the guards of `psys-kill/server`, and the header `X-Request-Id` of `accessLog`. */
 export declare const guardedKillPathItem: KillPathItem
 
 /**
- * How a caller authenticates: with the token of `requireToken`, or with a client certificate, which only the standalone
- * server can require.
+ * How a caller authenticates: with the token of `requireToken`, or with a client certificate. Only the standalone server
+ * can require a client certificate.
  *
  * @example
  * ```ts

@@ -89,7 +89,7 @@ const FIELDS: Record<keyof typeof killRequest.shape, Field> = {
   },
 }
 
-/** What the answer to a dry run tells in addition to its fixed fields. */
+/** The schema of `process` in the answer to a dry run. */
 const { $schema: _, ...processSchema } = toJSONSchema(processSeen)
 const PROCESS: Schema = {
   ...processSchema,
@@ -97,7 +97,7 @@ const PROCESS: Schema = {
     'The process, if the system describes it: `command`, its name; `uid`, its effective user id; `instance`, which identifies exactly this process; and `startedAt`, correct to about a second, for people to read.',
 }
 
-/** The schema that validates. It tells what the string of a PID becomes; the pattern tells which strings are valid. */
+/** The schema that validates requests. zod does not say which strings are a PID, so the pattern is added here. */
 const requestSchema = () => {
   const { $schema: _, properties: { pid, ...others } = {}, ...schema } = toJSONSchema(killRequest, { io: 'input' })
   const digits = { type: 'string', pattern: `^\\s*${digitsUpTo(Number.MAX_SAFE_INTEGER)}\\s*$` }
@@ -108,7 +108,7 @@ const requestSchema = () => {
   return { ...schema, title: 'KillRequest', properties, description: 'Unknown fields are refused.' }
 }
 
-/** Next to the media type, because a schema of OpenAPI 3.0 has no list of examples. */
+/** Examples of the media type, because a schema of OpenAPI 3.0 has no list of examples. */
 const requestExamples = () => ({
   plain: { summary: 'Send SIGTERM', value: { pid: 1234 } },
   safe: {
@@ -213,7 +213,7 @@ export const securitySchemes = {
   },
 } satisfies SecuritySchemes
 
-/** The OpenAPI 3.1 document of the standalone server, made from the schema that validates and the table of answers. */
+/** The OpenAPI 3.1 document of the standalone server. */
 export const openapi = (version: string) => {
   const { host, proxy, origin } = serverAnswers
   const { post } = guardedKillPathItem

@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 import { skips } from './vitest.skips.ts'
 
 const slow = 'test/slow/**/*.test.ts'
-/** Nothing outlives the run. */
+/** Fails if a test leaves a process behind, and ends the process. */
 const owned = {
   globalSetup: ['test/support/fresh-build.ts', 'test/support/run-setup.ts'],
   setupFiles: 'test/support/children.ts',
@@ -14,10 +14,10 @@ export default defineConfig({
     reporters: ['default', skips()],
     coverage: {
       include: ['src/**'],
-      // These run in processes of their own: `npm run coverage` shows them.
+      // Tests run these files in other processes: `npm run coverage` shows their coverage.
       exclude: ['src/**/index.ts', 'src/standalone/{main,deno-bun,listen,connections,tls,setup}.ts'],
       reporter: ['text'],
-      // Elsewhere what reads /proc cannot run.
+      // Without /proc, the code that reads it cannot run.
       ...(existsSync('/proc/self/stat') && { thresholds: { lines: 98 } }),
     },
     projects: [
@@ -28,7 +28,7 @@ export default defineConfig({
           include: ['test/{app,node,server,standalone,build}/*.test.ts'],
           // By default one core stays idle, and most of these tests wait for another process.
           maxWorkers: 2,
-          // Far beyond what any takes: that a machine is busy decides no test.
+          // Far longer than any test takes, so that none fails on a busy machine.
           testTimeout: 60_000,
           hookTimeout: 60_000,
           expect: { poll: { timeout: 15_000 } },

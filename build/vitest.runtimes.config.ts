@@ -4,7 +4,7 @@ import { skips } from './vitest.skips.ts'
 
 const suitesOf = ({ children }: TestModule | TestSuite) => [...children].filter((child) => child.type === 'suite')
 
-/** How many of the tests of a group passed, or `-` where none of them is about this runtime. */
+/** How many tests of a group passed; `-` if the group has no test for this runtime. */
 const cell = (group: TestSuite | undefined) => {
   const states = [...(group?.children.allTests() ?? [])].map((test) => test.result().state)
   const run = states.filter((state) => state !== 'skipped')
@@ -16,7 +16,7 @@ const cell = (group: TestSuite | undefined) => {
       : `${passed.length} of ${run.length}`
 }
 
-/** Prints a table of what passed: a row for each outer `describe`, a column for each of its groups. */
+/** Prints how many tests passed: a row for each outer `describe`, a column for each of its groups. */
 const table: Reporter = {
   onTestRunEnd: (modules) => {
     const rows = modules.flatMap(suitesOf).filter((suite) => suitesOf(suite).length > 0)

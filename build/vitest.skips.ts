@@ -1,6 +1,6 @@
 import type { Reporter, TestCase } from 'vitest/node'
 
-/** What a skipped test needs, as it says itself: in its note, or in the name of its group. */
+/** Why a test was skipped: its note, or `(needs …)` in the name of its group. */
 const reasonOf = (test: TestCase) => {
   const result = test.result()
   const note = result.state === 'skipped' ? result.note : undefined
@@ -8,8 +8,8 @@ const reasonOf = (test: TestCase) => {
 }
 
 /**
- * Says which tests were skipped, and why. Where SKIPS is set, a regular expression, the run fails for a reason that it
- * does not match: `.ci/run` knows what may be missing there.
+ * Prints which tests were skipped, and why. If the variable SKIPS is set, the run fails for a reason that this regular
+ * expression does not match. `.ci/run` sets it.
  */
 export const skips = (allowed = process.env['SKIPS']): Reporter => ({
   onTestRunEnd: (modules) => {

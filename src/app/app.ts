@@ -9,9 +9,9 @@ import { CONDITIONS, type Delivery, MAX_PID, type Outcome, type Signaller } from
 export interface AppOptions {
   /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
   signaller: Signaller
-  /** How many requests may wait for an exit at once. One more is answered 503, without a signal. Default: 256. */
+  /** How many requests may wait for an exit at once. Any more are answered 503, without a signal. Default: 256. */
   maxWaits?: number | undefined
-  /** Gets the cause of each 500; the client never does. Default: `console.error`, unless accessLog records it. */
+  /** Gets the cause of each 500. The client never gets it. Default: `console.error`, unless accessLog records it. */
   onError?: (cause: unknown, c: Context) => void
   /** When it aborts, requests that wait for an exit are answered with `exited: false`. Default: never. */
   stopping?: AbortSignal | undefined
@@ -20,10 +20,11 @@ export interface AppOptions {
 /**
  * Creates the endpoint as a Hono app, to serve or to mount: `POST /api/connections/kill`.
  *
- * It adds no other route and no middleware for others. It does not ask who calls: your service must. The context
- * variable `killAttempt` tells what happened to a request.
+ * It adds no other route, and no middleware to your routes. It does not authenticate the caller: your service must.
+ * `c.get('killAttempt')` tells what happened to a request.
  *
- * @returns the app. Its `fetch` takes a standard Request and never throws: if the signaller throws, it answers 500.
+ * @returns the app. Its `fetch` takes a standard Request and never throws: if the signaller throws, the app
+ *   answers 500.
  *
  * @example
  * ```ts

@@ -10,7 +10,7 @@ export interface KillAttempt {
   readonly dryRun?: true | undefined
   /** The comment of a valid request. Untrusted. */
   readonly comment?: string | undefined
-  /** What the signaller did or is doing; undefined if it was not called, or threw. */
+  /** What the signaller did or is doing; undefined if the app did not call the signaller, or the signaller threw. */
   readonly outcome?: Outcome | Progress | undefined
   /** Why the request was refused before a signaller was called. */
   readonly reason?: Reason | undefined
@@ -22,11 +22,11 @@ export interface KillAttempt {
 
 declare module 'hono' {
   interface ContextVariableMap {
-    /** What happened to the request: set by the kill route and the guards, undefined on every other route. */
+    /** What happened to the request. The kill route and the guards set it. On every other route it is undefined. */
     killAttempt?: KillAttempt
     /** Called as soon as a signal is sent or forwarded, which may be long before the answer. */
     onKillSignal?: (attempt: KillAttempt) => void
-    /** Whether the cause of a 500 is recorded: set by accessLog. */
+    /** Whether a record will have the cause of a 500. accessLog sets it. */
     killOnRecord?: boolean
     /** Who calls, for the record: the name of a token or of a certificate. Untrusted text. */
     killCaller?: string | undefined
@@ -39,7 +39,7 @@ export const noteRefusal = (c: Context, refusal: Pick<KillAttempt, 'pid' | 'reas
   return refusal
 }
 
-/** Refuses a request with a row of the table. */
+/** Answers with a row of a table of answers, and notes the reason. */
 export const refuse = <Sent>(
   c: Context,
   row: { usualReason?: Reason | undefined; send(c: Context, specifics: { reason?: Reason | undefined }): Sent },

@@ -15,8 +15,8 @@ const closings = new WeakMap<object, AbortController>()
 /**
  * Returns a signal that aborts when the client's connection closes.
  *
- * Over HTTP/1 on Node it belongs to the socket: a request that is queued behind another one gets no event of its own.
- * Elsewhere it is the signal of the request.
+ * Over HTTP/1 on Node, all requests on a connection share one signal, because a queued request gets no close event.
+ * Elsewhere, each request has its own.
  */
 export const closeSignal = (c: Context): AbortSignal => {
   const { incoming }: NodeBindings = c.env ?? {}
@@ -31,7 +31,7 @@ export const closeSignal = (c: Context): AbortSignal => {
   return closing.signal
 }
 
-/** Ends the waits of a connection, as if the client had closed it. A request that is still being read does not wait. */
+/** Ends the waits on a connection, as if the client had closed it. Later requests on the connection do not wait. */
 export const endWaits = (socket: object) => {
   const closing = closings.get(socket) ?? new AbortController()
   closings.set(socket, closing)

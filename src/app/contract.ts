@@ -12,11 +12,11 @@ export const REASON_HEADER = 'Psys-Kill-Reason'
 const OF_THE_BODY = ['pid', ...FIELDS, 'unknown field', 'content-type', 'body', 'size'] as const
 const OF_THE_REQUEST = ['method', 'path', 'host', 'proxy', 'origin', 'cross-site', 'address'] as const
 const OF_THE_CALLER = ['token missing', 'token unknown', 'certificate'] as const
-/** All reasons for not sending a signal. */
+/** All values of the header `Psys-Kill-Reason`. */
 export const REASONS = [...SIGNALLER_REASONS, ...OF_THE_BODY, ...OF_THE_REQUEST, ...OF_THE_CALLER] as const
 export type Reason = (typeof REASONS)[number]
 
-/** What an answer takes from its request. */
+/** The parts of an answer that depend on the request. */
 type Specifics = { reason?: Reason | undefined; process?: ProcessSeen | undefined }
 
 // Each row has its own `send`, so that the typed client knows which body goes with which status.
@@ -66,7 +66,7 @@ export const answers = {
   'too many waits': answer(503, { error: 'Too many waits' }, 'too many waits', { 'Retry-After': '1' }),
 } satisfies Record<OutcomeCode | `bad ${Field}`, unknown> & Record<string, unknown>
 
-/** What only a server answers, never the embedded app. */
+/** The answers of the guards and of createServerApp. createApp never gives them. */
 export const serverAnswers = {
   unauthorized: answer(401, { error: 'Unauthorized' }, 'token missing', { 'WWW-Authenticate': 'Bearer' }),
   host: answer(403, { error: 'Host not allowed' }, 'host'),
@@ -75,7 +75,7 @@ export const serverAnswers = {
   path: answer(404, { error: 'Not Found' }, 'path'),
 }
 
-/** A row of either table, seen without its exact body. */
+/** The type of a row in either table, without the exact type of its body. */
 export interface Answer {
   readonly status: ContentfulStatusCode
   readonly body: object

@@ -12,7 +12,7 @@ export interface PeerRequest {
   readonly signal: AbortSignal
 }
 
-/** What is read of the peer's response. */
+/** The parts of the peer's response that remoteSignaller reads. */
 export interface PeerResponse {
   readonly status: number
   readonly headers: { get(name: string): string | null }
@@ -21,7 +21,7 @@ export interface PeerResponse {
 
 /** The options of remoteSignaller. */
 export interface RemoteSignallerOptions {
-  /** The peer's URL without `/api/connections/kill`, such as `http://10.0.0.5:3000`. It has no credentials. */
+  /** The peer's URL without `/api/connections/kill`, such as `http://10.0.0.5:3000`. No credentials in it. */
   url: string
   /** The peer's bearer token. Default: none. */
   token?: string | undefined
@@ -33,14 +33,14 @@ export interface RemoteSignallerOptions {
 
 const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
 
-// Node's fetch sends a text body again after a 421, and Deno's after a reset. They cannot send a stream again. Browsers
-// send no streams over HTTP/1.1.
+// A stream cannot be sent twice. Node's fetch sends a text body again after a 421, and Deno's after a reset. Browsers
+// cannot stream over HTTP/1.1.
 const fetchOnce = (url: string, init: PeerRequest) => {
   const streamed = { ...init, body: new Blob([init.body]).stream(), duplex: 'half' }
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-/** What a peer may answer to any request. */
+/** Outcomes that a peer may answer to any request. */
 const UNSIGNALLED: OutcomeCode[] = [
   'EPERM',
   'ESRCH',
@@ -53,7 +53,7 @@ const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
 
 const MAX_ANSWER_LENGTH = 4096
 
-/** The text of a response. What is longer than any answer of psys-kill is not read to its end. */
+/** Reads the text of a response, and stops when it is longer than any answer of psys-kill. */
 const readAnswer = async ({ body }: PeerResponse) => {
   const decoder = new TextDecoder()
   let text = ''
@@ -75,7 +75,7 @@ const processIn = (text: string) => {
   }
 }
 
-/** The URL of the peer's endpoint. Nothing of a wrong URL is repeated: it may contain a password. */
+/** The URL of the peer's endpoint. An error repeats no part of the URL: it may contain a password. */
 const endpointOf = (url: string) => {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     throw new TypeError('The URL of the peer must begin with http:// or https://')
@@ -87,20 +87,20 @@ const endpointOf = (url: string) => {
 }
 
 /**
- * Forwards to another psys-kill and returns its outcome: for a gateway, a Worker, or any place that has `fetch`.
+ * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`.
  *
- * It sends one request for each that comes in. It follows no redirect and never tries again. An error tells the peer's
- * status, never its text, so that no token gets into a log.
+ * It sends one request per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores
+ * `dryRun`, and kills. With a 2.0 peer, `instance` is answered 501.
  *
- * The peer must be release 2 or newer: 1.0 ignores `dryRun`, and kills. A 2.0 peer cannot check `instance`: 501.
- *
- * @returns a signaller. It throws if the peer cannot be reached, takes too long, or answers anything but an outcome
- *   (a 400, a 401, the page of a proxy). The app then answers 500 and logs the cause.
- * @throws {TypeError} if the URL or the token cannot be used.
+ * @returns a signaller. It throws if the peer is unreachable or too slow, or answers no outcome (a 401, for example).
+ *   The app then answers 500. The error has the peer's status, never its text, which may contain a token.
+ * @throws {TypeError} if the URL or the token is malformed.
  *
  * @example
  * ```ts
- * const app = createApp({ signaller: remoteSignaller({ url: 'http://10.0.0.5:3000', token }) })
+ * import { createApp, remoteSignaller } from 'psys-kill'
+ *
+ * export const app = createApp({ signaller: remoteSignaller({ url: 'http://10.0.0.5:3000' }) })
  * ```
  */
 export const remoteSignaller = ({
@@ -122,7 +122,7 @@ export const remoteSignaller = ({
     terminate: async (pid, { stopWaiting, onSignal, ...asked }): Promise<Outcome> => {
       const { instance, waitMs, dryRun } = asked
       const timeout = AbortSignal.timeout(timeoutMs + (waitMs ?? 0))
-      // AbortSignal.any holds it weakly: without a listener, Node may collect it before it fires.
+      // AbortSignal.any references it weakly: without a listener, Node may collect it before it fires.
       timeout.addEventListener('abort', () => {})
       if (!dryRun) onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {
@@ -142,7 +142,7 @@ export const remoteSignaller = ({
       if (code === 'EPERM' || code === 'ESRCH') return { code, reason }
       if (code !== undefined) return { code }
       if (instance !== undefined && isAnswer(answers['unknown field'])) return { code: 'no instance' }
-      // A dry run that sent a signal all the same is no outcome.
+      // A peer that ignored dryRun has sent the signal: that throws below.
       const process = dryRun && response.status === answers['would send'].status ? processIn(text) : undefined
       if (process) return { code: 'would send', command: process.command, process }
       throw new Error(`${endpoint} answered ${response.status}`)

@@ -12,8 +12,8 @@ import { FIELDS, type Field, type ProcessSeen } from './signaller.ts'
 const MAX_BYTES = 4096
 
 /**
- * Turns decimal digits into their number. White space around them is allowed; anything else stays as it is. (A union of
- * two schemas says the same, but makes a bad request ten times as expensive.)
+ * Turns a string of decimal digits into a number. White space around the digits is allowed. Any other value stays as it
+ * is. (A union of two schemas does the same, but makes a bad request ten times as expensive.)
  */
 export const fromDigits = z.transform((value: number | string) =>
   typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value) ? Number(value) : value,
@@ -47,7 +47,7 @@ export const processSeen = z.object({
   startedAt: z.optional(z.iso.datetime()),
 }) satisfies z.ZodMiniType<ProcessSeen>
 
-/** Which content types Hono's validator reads as JSON. */
+/** Whether Hono's validator reads a body of this content type as JSON. */
 const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)
 
 // The usual ZodError records a stack trace, which makes a bad request cost a third more. The validator only passes the
@@ -61,7 +61,8 @@ const validate = zValidator(
   killRequest,
   (result, c) => {
     if (result.success) return
-    // Issues come in any order: zod validates a transformed field after the others. A body that is no object has no field.
+    // Issues come in any order: zod validates a transformed field after the others. If the body is not an object, no
+    // issue names a field.
     const { issues } = result.error
     const { pid } = Object(result.data)
     const wrong = (['pid', ...FIELDS] as const).find((name) => issues.some(({ path }) => path[0] === name))
@@ -82,7 +83,7 @@ const tooLarge = (c: Context) => refuse(c, answers['too large'])
 const unreadable = (c: Context) => refuse(c, answers['bad pid'], { reason: 'body' })
 const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
 
-/** Refuses a body above 4 KiB. Hono's bodyLimit opens the stream, which is slow: a declared length needs no counting. */
+/** Refuses a body above 4 KiB. Hono's bodyLimit opens the stream, which is slow: skip it if the length is declared. */
 const overLimit = (c: Context) => {
   const length = c.req.header('content-length')
   if (length !== undefined && !c.req.header('transfer-encoding'))
@@ -90,7 +91,7 @@ const overLimit = (c: Context) => {
   return c.req.raw.bodyUsed ? undefined : countedLimit(c, async () => {}).catch(() => unreadable(c))
 }
 
-/** Whether somebody has read the body of a request and left no copy for others. */
+/** Whether other code has read the body of a request, and Hono has no copy of it. */
 const isTaken = (c: Context) => {
   const { incoming }: NodeBindings = c.env ?? {}
   return (incoming?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
@@ -98,7 +99,7 @@ const isTaken = (c: Context) => {
 
 type Refusal = ReturnType<typeof tooLarge | typeof unreadable>
 
-/** Limits the body, then validates it. Errors are caught here: with `onError`, Hono would wrap every mounted handler. */
+/** Limits the body, then validates it. */
 const guarded =
   <E extends Env, P extends string, I extends Input, R extends Response, F extends Response>(
     validator: MiddlewareHandler<E, P, I, R>,
@@ -111,11 +112,13 @@ const guarded =
       const limited = await refusal
       if (limited) return limited
     }
+    // Catch here, not in `onError`, which makes Hono wrap every handler when mounted.
     try {
       return await validator(c, next)
     } catch (cause) {
       // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
       if (!(cause instanceof Error && 'getResponse' in cause)) return fail(cause, c)
+      // If the text can still be read, it is not JSON. If not, a body parser has taken it.
       if (!wasTaken || (await c.req.text().catch(() => '')) !== '') return unreadable(c)
       return fail(new Error('The body was read before: mount psys-kill before body parsers', { cause }), c)
     }

@@ -1,4 +1,4 @@
-/** What a request may ask for in addition to the signal. Each is a field of its body, and a signaller must honour it. */
+/** The optional fields of a body that a signaller must honour. If a signaller does not support one: 501, no signal. */
 export const CONDITIONS = ['instance', 'waitMs', 'dryRun', 'command'] as const
 export type Condition = (typeof CONDITIONS)[number]
 
@@ -8,7 +8,7 @@ export type Field = (typeof FIELDS)[number]
 
 const GONE = ['gone', 'zombie', 'thread', 'other instance', 'other command'] as const
 const FORBIDDEN = ['not permitted', 'protected', 'kernel thread', 'uid', 'hidden'] as const
-/** Why a signaller sent no signal: reasons of a 404, of a 403, and of a 501 and a 503. */
+/** Why a signaller sent no signal: the reasons of 404, then of 403, of 501 and of 503. */
 export const SIGNALLER_REASONS = [...GONE, ...FORBIDDEN, 'not supported', 'too many waits'] as const
 export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
 
@@ -18,7 +18,7 @@ export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
  * - `sent`: SIGTERM was sent. The process may ignore it.
  * - `exited`, `running`: SIGTERM was sent. Within `waitMs` the process exited, or it did not.
  * - `would send`: SIGTERM would have been sent, but `dryRun` was set. No signal.
- * - `ESRCH`: no such process, it has already terminated, or it is not the one that was meant. No signal.
+ * - `ESRCH`: no such process, it has already terminated, or `instance` or `command` does not match. No signal.
  * - `EPERM`: another user's process, or one that policy protects. No signal.
  * - `too many waits`: the limit of simultaneous waits is reached. No signal.
  * - `no instance`, `no waitMs`, and so on: this system cannot check the condition. No signal.
@@ -33,7 +33,7 @@ export type OutcomeCode =
   | 'too many waits'
   | `no ${Condition}`
 
-/** What a dry run tells about a process, as far as the system does. */
+/** What a dry run tells about a process. A field is undefined if the system does not tell it. */
 export interface ProcessSeen {
   /** Its name, as the process chose it: at most 15 bytes. Send it back as `command`. */
   readonly command: string
@@ -56,40 +56,42 @@ export interface Outcome {
   readonly process?: ProcessSeen | undefined
 }
 
-/** What a signaller reports before it returns: the signal is out, or a peer is about to be asked. */
+/** What a signaller reports before it returns: it has sent the signal, or is about to send a request to a peer. */
 export interface Progress extends Pick<Outcome, 'command'> {
   readonly code: 'sent' | 'forwarded'
 }
 
-/** What a signaller gets with a PID. */
+/** What the app passes to a signaller with the PID: the fields of the request, and two of its own. */
 export interface Delivery extends Partial<Record<Field, unknown>> {
-  /** Signal the process only if this identifies it. Compared for equality. */
+  /** Signal the process only if its instance equals this one. */
   readonly instance?: string | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */
   readonly waitMs?: number | undefined
   /** Check everything, but send no signal and do not wait. */
   readonly dryRun?: true | undefined
-  /** Signal the process only if this is its name. Compared after cutting to 15 bytes, as the kernel does. */
+  /** Signal the process only if this is its name. Cut both to 15 bytes before you compare, as the kernel does. */
   readonly command?: string | undefined
-  /** The client's comment. It is for records only: the app's, and those of a peer. */
+  /** The client's comment, for records only. Pass it on to a peer. */
   readonly comment?: string | undefined
   /**
-   * If one of these aborts, end the wait: the client has left, or the server stops. Return `running`, or throw if you
+   * If one of these aborts, end the wait: the client has left, or the server stops. Then return `running`. Throw if you
    * do not know whether the signal was sent.
    */
   readonly stopWaiting: readonly AbortSignal[]
-  /** Call this right after the signal, or right before asking a peer. It makes the record. */
+  /** Call this right after the signal, or right before the request to a peer. It makes the record. */
   readonly onSignal: (progress: Progress) => void
 }
 
 /**
  * Delivers SIGTERM to a process. `terminate` is the only method that a signaller must have.
  *
- * Return expected outcomes. Throw what is unexpected: it becomes the 500.
+ * Return expected outcomes. Throw unexpected errors: the app answers 500.
  *
  * @example
  * ```ts
- * const harmless: Signaller = { terminate: () => ({ code: 'EPERM' }) }
+ * import type { Signaller } from 'psys-kill'
+ *
+ * export const harmless: Signaller = { terminate: () => ({ code: 'EPERM' }) }
  * ```
  */
 export interface Signaller {
@@ -97,7 +99,7 @@ export interface Signaller {
   readonly supports?: readonly Condition[]
 
   /**
-   * Sends SIGTERM, unless a condition forbids it.
+   * Sends SIGTERM, unless a condition is not met.
    *
    * @param pid - an integer from 1 to 2147483647; the app passes nothing else.
    */

@@ -7,14 +7,14 @@ interface Wait {
 
 /** The pause between two sweeps, in milliseconds. */
 const PAUSE_MS = 20
-/** If a sweep takes longer than usual, so does the pause: at most a twentieth of a core, however many requests wait. */
+/** A pause takes at least this many times as long as the sweep. So many waits take no more than a twentieth of a core. */
 const PAUSE_FACTOR = 20
 
 /**
- * Waits for processes that are not our children, for which there is no event. One timer serves all waits.
+ * Waits for processes that are not our children: Node has no event for their exit. One timer serves all waits.
  *
- * @returns a function that resolves with true when `hasExited` returns true, and with false after `waitMs` milliseconds
- *   or when one of the signals aborts. `hasExited` is called at the end of each pause.
+ * @returns a function that calls `hasExited` at the end of each pause. It resolves with true when `hasExited` returns
+ *   true. It resolves with false after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
  */
 export const exitWatch = () => {
   const waits = new Set<Wait>()

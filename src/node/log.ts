@@ -4,25 +4,25 @@ import { setImmediate as endOfTurn, setTimeout as sleep } from 'node:timers/prom
 import { errorCode } from './error-code.ts'
 import { orUndefined } from './proc.ts'
 
-/** Where the lines go: `process.stdout`, or a stream that can be written to like it. */
+/** Where the lines go: `process.stdout`, or any stream with the same `write`. */
 export interface LogStream {
-  /** The descriptor that it writes to, if it has one. */
+  /** The file descriptor of the stream, if it has one. */
   readonly fd?: number | null
   write(text: string, encoding: 'utf8', done: (error?: Error | null) => void): unknown
   on(event: 'error', listener: () => void): unknown
 }
 
-/** Writes the beginning of some bytes, and returns how many; 0 if it must be tried again. Throws if it fails. */
+/** Writes some of the bytes, from the first on, and returns how many. 0 means: try again later. Throws if it fails. */
 type Write = (bytes: Buffer) => number | Promise<number>
 
 /** How much may wait for a reader that stalls, in characters. Lines that are not essential may use half of it. */
 const MAX_WAITING = 1024 * 1024
-/** How long to pause, in milliseconds, before a reader that stalls is tried again. */
+/** How long to wait before the next attempt if the reader stalls, in milliseconds. */
 const RETRY_MS = 2
 
 /** Writes to a stream by its own `write`. A write that failed may have left half a line. */
 const streamWrite = (stream: LogStream): Write => {
-  // The callback of `write` gets the error too. Without this listener it would end the process.
+  // Without a listener, an error would end the process. The callback of `write` gets the error too.
   stream.on('error', () => {})
   return (bytes) =>
     new Promise((resolve, reject) => {
@@ -31,18 +31,18 @@ const streamWrite = (stream: LogStream): Write => {
 }
 
 /**
- * Writes to the descriptor of a stream directly: the stream itself blocks on a terminal, and takes a short write for a
- * complete one. Undefined if that is impossible, or if somebody has replaced the stream's `write`, as PM2 does.
+ * Writes directly to the descriptor of a stream. The stream itself blocks on a terminal, and takes a short write for a
+ * complete one. Undefined if there is no such descriptor, or if other code has replaced `stream.write`, as PM2 does.
  */
 const descriptorWrite = (stream: LogStream) =>
   orUndefined((): Write | undefined => {
     // On Bun every stream has a `write` of its own.
     const isPatched = Object.hasOwn(stream, 'write') && process.versions['bun'] === undefined
     if (typeof stream.fd !== 'number' || isPatched) return undefined
-    // A closed stream has no descriptor: the number may belong to another file by then.
+    // Read `fd` at each write. A closed stream has none, and its old number may belong to another file.
     if (fstatSync(stream.fd).isFile()) return (bytes) => writeSync(stream.fd ?? -1, bytes)
     if (process.platform !== 'linux') return undefined
-    // Opened again, it does not block us, and nothing changes for others who have it open. (A socket cannot be.)
+    // Open it again: to make the shared one non-blocking would affect other processes. (This throws for a socket.)
     const { O_WRONLY, O_NONBLOCK, O_NOCTTY } = constants
     const fd = openSync(`/proc/self/fd/${stream.fd}`, O_WRONLY | O_NONBLOCK | O_NOCTTY)
     return (bytes) => {
@@ -56,16 +56,17 @@ const descriptorWrite = (stream: LogStream) =>
   })
 
 /**
- * Writes lines to a stream that may be slow, full or closed, so that it never blocks or ends the server.
+ * Writes lines to a stream that may be slow, full or closed. It never blocks or ends the server.
  *
- * The lines of one turn of the event loop are written together. Lines that cannot be written are dropped and counted, by
- * a line `{"time":"2026-11-24T08:00:00.000Z","dropped":3}`.
+ * It writes the lines of one turn of the event loop together. It drops lines that it cannot write, and reports their
+ * number in a line of its own: `{"time":"2026-11-24T08:00:00.000Z","dropped":3}`.
  *
  * @param stream - where the lines go, such as `process.stdout`. Its `error` events are handled.
- * @returns `write`, which takes a line without its newline. Up to 1 MiB waits for a reader that stalls. Lines beyond
- *   that are dropped; a line that is not `essential` (default: false) is dropped from half of it on. And `flush`, which
- *   resolves when every accepted line is written or dropped. If the reader stalls that may take forever: bound it by a
- *   timer. Neither delays `process.exit()`.
+ * @returns two functions. `process.exit()` waits for neither.
+ *   - `write` takes a line without its newline. If the reader stalls, up to 1 MiB of lines waits, and 512 KiB for lines
+ *     that are not `essential` (default: false). Any more are dropped.
+ *   - `flush` resolves when every accepted line is written or dropped. If the reader stalls, it may never resolve: set a
+ *     timer.
  *
  * @example
  * ```ts
@@ -77,9 +78,9 @@ const descriptorWrite = (stream: LogStream) =>
  */
 export const lineLog = (stream: LogStream) => {
   const send = descriptorWrite(stream) ?? streamWrite(stream)
-  /** Accepted, but not in a batch yet. */
+  /** Lines that are accepted, but not in a batch yet. */
   let lines = ''
-  /** What is left of the batch that is being written. */
+  /** The rest of the batch that is being written. */
   let batch = Buffer.alloc(0)
   let dropped = 0
   /** Whether the last write failed: it may have left half a line. */
@@ -88,7 +89,7 @@ export const lineLog = (stream: LogStream) => {
 
   const sendAll = async () => {
     await endOfTurn()
-    // After a failure, the report waits for the next line.
+    // After a failure, report the dropped lines together with the next line.
     while (lines !== '' || (dropped > 0 && !failed)) {
       const reported = dropped
       const report = reported > 0 ? `{"time":"${new Date().toISOString()}","dropped":${reported}}\n` : ''
@@ -105,7 +106,7 @@ export const lineLog = (stream: LogStream) => {
         failed = false
       } catch {
         failed = true
-        // What lacks only its newline is not lost: the next batch begins with one.
+        // A line that lacks only its newline is not lost: the next batch begins with a newline.
         if (batch.length > accepted.length + 1) dropped += reported
         dropped += accepted.subarray(-batch.length).subarray(1).toString('latin1').split('\n').length - 1
         batch = Buffer.alloc(0)

@@ -6,7 +6,7 @@ import { type NodeSignallerOptions, policyOf } from './policy.ts'
 import { readBootId, readUptime } from './proc.ts'
 import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 
-/** Calls kill(2), and returns its two expected errors. Nothing else in psys-kill sends a signal. */
+/** Calls kill(2). Returns the two expected errors, throws any other. Nothing else in psys-kill sends a signal. */
 const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
   try {
     process.kill(pid, signal)
@@ -22,8 +22,8 @@ const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
 const CLOCK_TICK_MS = 10
 
 /**
- * Whether /proc/uptime counts from the same moment as the ticks of a stat. A container's own uptime (lxcfs) starts
- * later, which would make this process younger than its runtime is.
+ * Whether /proc/uptime counts from the same moment as the start ticks of a stat. A container's own uptime (lxcfs) begins
+ * later: by that uptime, this process would be younger than `process.uptime()` says.
  */
 const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
   readUptime() - (startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
@@ -34,18 +34,22 @@ const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
  * On Linux it reads `/proc/PID/stat` right before the signal:
  * - A process that has terminated but is not reaped, and the id of a thread, are `ESRCH`.
  * - A kernel thread is `EPERM`. So are PID 1, this process and the protected ones, on every system.
- * - If /proc may hide a process (`hidepid`, looked up once) or cannot be read, kill(2) alone decides. But with `protect`
- *   such a process is `EPERM`, because its PID may be a thread of a protected one.
+ * - If /proc cannot be read, or may hide the process (`hidepid`), kill(2) alone decides. But with `protect` or
+ *   `onlyUids`, such a process is `EPERM`: its PID may be a thread of a protected process.
  *
- * @returns a signaller. It supports `waitMs` and `dryRun` everywhere; `instance` and `command` if it can read /proc (on
- *   Deno: `--allow-all`). A zombie that /proc does not show counts as running. `terminate` returns a Promise only with
- *   `waitMs` and without `dryRun`. It throws a RangeError if the PID is not an integer from 1 to 2147483647, and
- *   whatever the runtime throws except ESRCH and EPERM.
- * @throws {Error} if names or `onlyUids` are given and /proc cannot be read.
+ * @returns a signaller. It supports `waitMs` and `dryRun` everywhere. It supports `instance` and `command` if it can
+ *   read /proc (on Deno: `--allow-all`). A zombie that /proc does not show counts as running.
+ *   - `terminate` returns a Promise only with `waitMs` and without `dryRun`.
+ *   - It throws a RangeError if the PID is not an integer from 1 to 2147483647.
+ *   - It throws every error of the runtime except ESRCH and EPERM.
+ * @throws {Error} if `protect` has names, or `onlyUids` is set, and /proc cannot be read.
  *
  * @example
  * ```ts
- * const app = createApp({ signaller: nodeSignaller({ protect: [process.ppid, 'sshd'], onlyUids: [1000] }) })
+ * import { createApp } from 'psys-kill'
+ * import { nodeSignaller } from 'psys-kill/node'
+ *
+ * export const app = createApp({ signaller: nodeSignaller({ protect: [process.ppid, 'sshd'], onlyUids: [1000] }) })
  * ```
  */
 export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
@@ -55,12 +59,12 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const boot = own && readBootId()
   const tellsStarts = own !== undefined && uptimeFits(own)
   const wait = exitWatch()
-  // Windows PIDs are multiples of four: for 4241, 4242 and 4243 it would end 4240.
+  // On Windows, PIDs are multiples of four, and kill rounds down: 4241 would end 4240.
   const killRounds = process.platform === 'win32'
 
   const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
 
-  /** How to tell whether a process is the one that is meant. A new condition does not compile until it is here. */
+  /** How to check that this is the process that the request means. A new condition does not compile until it is here. */
   const identity = {
     instance: {
       isSupported: boot !== undefined,
@@ -76,7 +80,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   /** Why not to signal the process, if there is a reason. */
   const reasonNotTo = (pid: number, stat: Stat | undefined, delivery: Partial<Delivery>): NoSignal | undefined => {
     const reason = policy.forbids(pid, stat)
-    // What /proc does not show is hidden or gone: signal 0 tells.
+    // A process that /proc does not show is hidden or gone: signal 0 tells which.
     if (reason === 'hidden') return kill(pid, 0) ?? { code: 'EPERM', reason }
     if (reason) return { code: 'EPERM', reason }
     if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
@@ -90,14 +94,14 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     return undefined
   }
 
-  /** Whether the process has exited. Signal 0 tells if /proc does not show it. */
+  /** Whether the process has exited. If /proc does not show the process, ask with signal 0. */
   const hasExited = (pid: number, startTicks: number | undefined) => {
     try {
       const now = readStat(pid)
       if (!now) return kill(pid, 0)?.code === 'ESRCH'
       return now.noSignal?.code === 'ESRCH' || (startTicks !== undefined && now.startTicks !== startTicks)
     } catch {
-      // No file descriptor left, for example: it is not known to have exited.
+      // For example, no file descriptor is left. When unsure, the process still runs.
       return false
     }
   }
@@ -116,10 +120,10 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   }
 
   const terminate = (pid: number, delivery: Partial<Delivery> = {}): Outcome | Promise<Outcome> => {
-    // The app has checked it. Any other caller gets an error here, and not kill(2)'s process groups.
+    // The app has checked the PID. But this may have other callers, and kill(2) takes 0 and below for process groups.
     if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError(`Not a PID: ${pid}`)
     const { waitMs, dryRun, stopWaiting = [], onSignal } = delivery
-    // The last thing read before the kill: in between, the PID could pass to another process.
+    // Keep this read right before the kill: in between, the PID could pass to another process.
     const stat = readStat(pid, dryRun || policy.needsUids)
     const command = stat?.command
     // Signal 0 makes kill(2) check everything and send nothing.

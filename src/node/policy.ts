@@ -8,8 +8,8 @@ import { asKept, type Stat } from './stat.ts'
 export interface NodeSignallerOptions {
   /**
    * Processes that are never signalled. PID 1, this process, and a parent with an IPC channel to it (node:cluster, PM2)
-   * are always among them. Digits are a PID. Anything else is a name: the kernel keeps 15 bytes of it, and any process
-   * may take any name. Default: none.
+   * are always among them. A number, or a string of digits, is a PID. Any other string is a name. Only its first 15 bytes
+   * count, as the kernel keeps no more. Any process may take any name. Default: none.
    */
   protect?: readonly (number | string)[] | undefined
   /** Signal a process only if its real and its effective user id are both in this list. Default: any user. */
@@ -24,7 +24,7 @@ const isPid = (entry: number | string) => /^[0-9]+$/.test(String(entry))
  * Decides what may be killed.
  *
  * @param seesProcesses - whether this system's /proc can be read.
- * @throws {Error} if it cannot, but the options need it.
+ * @throws {Error} if /proc cannot be read, but the options need it.
  */
 export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesProcesses: boolean) => {
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
@@ -32,7 +32,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
     throw new Error(
       `Names to protect and user ids need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: leave out --only-uid, and name PIDs alone in --protect.`,
     )
-  // The parent of a cluster's worker. Not its other workers: under PM2 all apps have one parent.
+  // The parent of a cluster worker. The other workers are not protected: under PM2, they may be other apps.
   const parent = process.connected ? [process.ppid] : []
   const pids = new Set([1, process.pid, ...parent, ...protect.filter(isPid).map(Number)])
   const refuseUnseen = (protect.length > 0 || onlyUids !== undefined) && onLinux()
@@ -40,10 +40,10 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
   return {
     /** Whether `forbids` needs the user ids. */
     needsUids: onlyUids !== undefined,
-    /** Returns why not to signal the process; undefined if it may be signalled, or does not exist. */
+    /** Returns why not to signal the process; undefined if the policy allows it, or if the process does not exist. */
     forbids: (pid: number, stat: Stat | undefined): SignallerReason | undefined => {
       if (pids.has(pid)) return 'protected'
-      // It may be a thread of a protected process.
+      // An unseen PID may be a thread of a protected process.
       if (!stat && refuseUnseen) return 'hidden'
       if (!stat) return seesProcesses && isOwnThread(pid) ? 'protected' : undefined
       if (stat.noSignal?.code === 'ESRCH') return undefined

@@ -4,9 +4,9 @@ import process from 'node:process'
 const buffer = Buffer.allocUnsafe(4096)
 
 /**
- * Reads a short file into a buffer that exists already: half the system calls of readFileSync.
+ * Reads a short file into a shared buffer, with half the system calls of readFileSync.
  *
- * @param whileOpen - is called before the file is read. Default: nothing.
+ * @param whileOpen - called after the file is opened and before it is read. Default: nothing.
  */
 export const readShort = (path: string, whileOpen = () => {}) => {
   const file = openSync(path, 'r')
@@ -27,12 +27,12 @@ export const orUndefined = <Result>(read: () => Result) => {
   }
 }
 
-/** Whether kill(2) takes the ids of threads here. */
+/** Whether this is Linux. There, kill(2) also takes the ids of threads. */
 export const onLinux = () => process.platform === 'linux' || process.platform === 'android'
 
 /**
- * Whether /proc uses the same PIDs as kill(2) does here. It does not if it belongs to another PID namespace (then this
- * process has two PIDs in it), if it is not mounted, if the runtime may not read it, and on other systems.
+ * Whether /proc can be read, and uses the same PIDs as kill(2). If /proc belongs to another PID namespace, this process
+ * has two PIDs in it (NSpid).
  */
 export const procIsOurs = () =>
   onLinux() &&
@@ -42,23 +42,23 @@ export const procIsOurs = () =>
       !/^NSpid:\t\d+\t/m.test(readShort('/proc/self/status')),
   ) === true
 
-/** Whether /proc shows the processes of all users. If it does not, proc_pid_mountinfo(5) has the option `hidepid`. */
+/** Whether /proc shows the processes of all users: it is not mounted with `hidepid` (proc_pid_mountinfo(5)). */
 export const procHidesNothing = () => {
   const mounts = orUndefined(() => readFileSync('/proc/self/mountinfo', 'utf8')) ?? ''
   return / \/proc .* - proc /.test(mounts) && !/ \/proc .* - proc .*\bhidepid=/.test(mounts)
 }
 
-/** Identifies this boot; undefined if the system does not tell. 16 hexadecimal digits are enough to tell boots apart. */
+/** Identifies this boot; undefined if the system does not tell. 16 hexadecimal digits are enough for that. */
 export const readBootId = () =>
   orUndefined(() => readShort('/proc/sys/kernel/random/boot_id').replaceAll('-', '').slice(0, 16)) || undefined
 
-/** Seconds since boot, as the kernel counts them; NaN if it does not tell. */
+/** Seconds since boot, as the kernel counts them; NaN if the kernel does not tell. */
 export const readUptime = () => Number.parseFloat(orUndefined(() => readShort('/proc/uptime')) ?? '')
 
 /**
- * Returns one line that says what is lost if /proc cannot be read on Linux; undefined if it can, and on other systems.
+ * Returns a warning of one line if /proc cannot be read on Linux. Otherwise returns undefined.
  *
- * @param protect - what nodeSignaller protects. Default: nothing.
+ * @param protect - the option of nodeSignaller. Default: none.
  */
 export const procWarning = (protect: readonly unknown[] = []) => {
   if (!onLinux() || procIsOurs()) return undefined
@@ -69,7 +69,7 @@ export const procWarning = (protect: readonly unknown[] = []) => {
   return `Cannot read this system's own /proc: ${lost}. instance and command are not supported.`
 }
 
-/** Whether this process may signal those of other users: CAP_KILL is bit 5 (capabilities(7)). Elsewhere, root may. */
+/** Whether this process may signal those of other users. On Linux it needs CAP_KILL, bit 5; elsewhere it must be root. */
 export const mayKillOthers = () => {
   const status = orUndefined(() => readShort('/proc/self/status')) ?? ''
   const [, effective] = /^CapEff:\s*(\S+)/m.exec(status) ?? []

@@ -7,13 +7,13 @@ export interface NoSignal extends Pick<Outcome, 'reason'> {
   readonly code: 'EPERM' | 'ESRCH' | 'no instance' | 'no command'
 }
 
-/** What one read of `/proc/PID/stat` tells about a process (proc_pid_stat(5)). If it is gone: `noSignal` alone. */
+/** What `/proc/PID/stat` tells about a process (proc_pid_stat(5)). If the process is gone, only `noSignal` is set. */
 export interface Stat {
   /** The name, as the process chose it. */
   readonly command?: string
   /** Its start in clock ticks since boot. Together with the PID, it identifies a process. */
   readonly startTicks?: number
-  /** Its real and its effective user id, if they were asked for and `/proc/PID/status` tells them. */
+  /** Its real and its effective user id, if `withUids` was set and `/proc/PID/status` tells them. */
   readonly uids?: readonly number[] | undefined
   /** Why not to signal it. */
   readonly noSignal?: NoSignal | undefined
@@ -24,11 +24,11 @@ const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+)
 
 const PF_KTHREAD = 0x200000
 
-/** Cuts a name as the kernel does: to 15 bytes (TASK_COMM_LEN). */
+/** Cuts a name to 15 bytes, as the kernel does (TASK_COMM_LEN). */
 export const asKept = (name: string) => Buffer.from(name).toString('utf8', 0, 15)
 
 const readUids = (pid: number) => {
-  // The name comes before this line, but the kernel escapes newlines in it.
+  // A name cannot imitate this line: the kernel escapes newlines in names.
   const [, real, effective] = /\nUid:\t(\d+)\t(\d+)\t/.exec(readShort(`/proc/${pid}/status`)) ?? []
   return real === undefined ? undefined : [Number(real), Number(effective)]
 }
@@ -39,7 +39,7 @@ const parse = (pid: number, text: string, uids: Stat['uids']): Stat => {
   const stat = (noSignal?: NoSignal): Stat => ({ command, startTicks: Number(startTicks), uids, noSignal })
   if (Number(flags) & PF_KTHREAD) return stat({ code: 'EPERM', reason: 'kernel thread' })
   if (exitSignal === '-1') return stat({ code: 'ESRCH', reason: 'thread' })
-  // A first thread that has exited while others run looks like a zombie, but its process lives.
+  // If only the first thread has exited, the state is Z as well, but the process lives.
   if ((state === 'Z' || state === 'X') && Number(threads) <= 1) return stat({ code: 'ESRCH', reason: 'zombie' })
   return stat()
 }
@@ -49,8 +49,8 @@ const GONE: Stat = { noSignal: { code: 'ESRCH', reason: 'gone' } }
 /**
  * Makes the function that reads the stat of a process, and its user ids if `withUids` is set.
  *
- * That function returns undefined if there is no /proc of our own, or if /proc may hide the process. It throws if it
- * cannot tell (EMFILE, for example).
+ * The function returns undefined if /proc cannot be read, or if /proc may hide the process. It throws any other error,
+ * EMFILE for example.
  */
 export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undefined) => {
   if (!procIsOurs()) return () => undefined
@@ -58,7 +58,7 @@ export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undef
   return (pid, withUids = false) => {
     try {
       let uids: Stat['uids']
-      // An open stat can be read only while its process exists, so the user ids are of the same process.
+      // An open stat can be read only while its process exists. So the user ids belong to the same process.
       const text = readShort(`/proc/${pid}/stat`, () => {
         if (withUids) uids = readUids(pid)
       })

@@ -6,7 +6,7 @@ import { errorCode } from './error-code.ts'
 import { orUndefined } from './proc.ts'
 
 const isServed = async (path: string) => {
-  // As { path }: connect('38080') would be a port.
+  // Pass an object: connect('38080') would take the path for a port.
   const probe = connect({ path })
   try {
     await once(probe, 'connect')
@@ -23,8 +23,8 @@ const isServed = async (path: string) => {
 /**
  * Removes the Unix domain socket that a dead server left behind.
  *
- * @param path - of the socket. If there is no such file, nothing happens.
- * @throws {Error} if a live server holds the socket, or the file is not a socket. The file then stays as it is.
+ * @param path - the path of the socket. If there is no such file, nothing happens.
+ * @throws {Error} if a live server holds the socket, or the file is not a socket. The file then stays.
  *
  * @example
  * ```ts
@@ -34,7 +34,7 @@ const isServed = async (path: string) => {
  * ```
  */
 export const clearStaleSocket = async (path: string) => {
-  // A named pipe of Windows leaves no file.
+  // On Windows the path is a named pipe, which leaves no file.
   if (process.platform === 'win32') return
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (!found) return
@@ -44,22 +44,23 @@ export const clearStaleSocket = async (path: string) => {
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }
 
-/** The path of a bound socket: proc_net(5) lists it by its inode. An abstract one begins with @. */
+/** The path of a bound socket: /proc/net/unix lists paths by inode. The path of an abstract socket begins with @. */
 const pathOf = (fd: number) => {
   const [, inode = 'none'] = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${fd}`)) ?? []
   return new RegExp(` ${inode} (\\S.*)$`, 'm').exec(readFileSync('/proc/net/unix', 'utf8'))?.[1] ?? ''
 }
 
 /**
- * Tells why every local user can connect to a Unix domain socket; undefined if they cannot, or the system does not tell.
+ * Tells why every local user can connect to a Unix domain socket. Undefined if they cannot, or if the system does not
+ * tell.
  *
- * @param socket - its path, or the descriptor that it was handed over as.
+ * @param socket - the path of the socket, or its descriptor if systemd handed it over.
  */
 export const publicAccess = (socket: string | number) =>
   orUndefined(() => {
     const path = typeof socket === 'number' ? pathOf(socket) : socket
     if (path.startsWith('@')) return 'it is abstract and has no mode'
-    // To connect takes the right to write (unix(7)).
+    // To connect, a user needs write permission (unix(7)).
     const { mode } = statSync(path)
     return process.platform !== 'win32' && mode & 0o002 ? `its mode is 0${(mode & 0o777).toString(8)}` : undefined
   })

@@ -8,8 +8,8 @@ import type { Outcome, Progress } from '../app/signaller.ts'
 /** The options of accessLog. */
 export interface AccessLogOptions {
   /**
-   * Gets one line of JSON for each record, in ASCII and without the newline. `signalled` is set if a signal went out or
-   * may have: drop those lines last. If `write` throws, the error goes to `console.error`.
+   * Gets one line of JSON for each record, in ASCII and without the newline. `signalled` is true if a signal was sent,
+   * or may have been sent: drop those lines last. If `write` throws, the error goes to `console.error`.
    */
   write: (line: string, signalled: boolean) => void
   /** Write only the requests that ended in an unexpected error. Default: false. */
@@ -20,7 +20,7 @@ export interface AccessLogOptions {
 
 const ID_HEADER = 'X-Request-Id'
 
-/** The most characters of each thing that a client sends: enough for any PID, too few to fill a disk. */
+/** How many characters of a client's PID or path to record: enough for any PID, too few to fill a disk. */
 const MAX_LENGTH = 64
 const MAX_DETAIL_LENGTH = 128
 const MAX_STACK_LENGTH = 4096
@@ -40,7 +40,7 @@ const stackOf = (error: unknown) =>
     ? `${textOf(error)}\nCaused by: ${textOf(error.cause)}`
     : textOf(error)
 
-// JSON escapes control characters. But some readers also take U+0085 and U+2028 for the end of a line.
+// Some readers take U+0085 and U+2028 for the end of a line, and JSON does not escape them.
 const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
 // Test first: `replace` is slow even without a match.
 const toAscii = (json: string) => (/[\u007f-\uffff]/.test(json) ? json.replace(/[\u007f-\uffff]/g, escaped) : json)
@@ -50,17 +50,22 @@ const isSignal = (code: (Outcome | Progress)['code']) =>
   code === 'forwarded' || (code !== 'would send' && answers[code].status === SENT)
 
 /**
- * Writes a record of every request. Its `id` is in the response too, as `X-Request-Id`.
+ * Writes a record of every request. The response has the `id` of the record as `X-Request-Id`.
  *
- * The id is a new one, whatever the client sends. If your service uses Hono's `requestId()`, before or after this, the
- * id is that one: `requestId({ headerName: 'X-Correlation-Id' })` takes it from a header that you trust.
+ * The id is new for each request, and ignores the client's. But if your service uses Hono's `requestId()`, before or
+ * after this middleware, the id is Hono's. To trust a header: `requestId({ headerName: 'X-Correlation-Id' })`.
  *
- * A signal is recorded at the moment it goes out. If the request then waits for an exit, or was forwarded, a second
- * record with the same id tells how it ended. A request to another route has no outcome.
+ * A signal is recorded as soon as it is sent or forwarded. If the answer comes later, a second record with the same id
+ * tells how the request ended. A request to another route has no outcome.
  *
  * @example
  * ```ts
- * const service = new Hono()
+ * import { Hono } from 'hono'
+ * import { createApp } from 'psys-kill'
+ * import { nodeSignaller } from 'psys-kill/node'
+ * import { accessLog } from 'psys-kill/server'
+ *
+ * export const service = new Hono()
  *   .use(accessLog({ write: (line) => console.log(line) }))
  *   .route('/', createApp({ signaller: nodeSignaller() }))
  * ```
@@ -70,7 +75,7 @@ export const accessLog =
   async (c, next) => {
     const start = performance.now()
     const given = c.get('requestId') ?? crypto.randomUUID()
-    // Now: when the client has left, its address is gone.
+    // Read it now: when the client has left, its address is gone.
     const remote = getConnInfo?.(c).remote.address
     c.set('requestId', given)
     c.header(ID_HEADER, given)
@@ -84,10 +89,10 @@ export const accessLog =
       const signallerReason = outcome && 'reason' in outcome ? outcome.reason : undefined
       const line = JSON.stringify({
         time: new Date().toISOString(),
-        // Now: a requestId() after this one may have changed it.
+        // Read it now: a requestId() after this middleware may have changed it.
         id: c.get('requestId'),
         remote,
-        // Unverified: anybody can send it. The end of it comes from the nearest proxy.
+        // Unverified: any client can send this header. Its end comes from the nearest proxy.
         forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(-MAX_DETAIL_LENGTH),
         by: c.get('killCaller')?.slice(0, MAX_DETAIL_LENGTH),
         method: c.req.method,

@@ -10,9 +10,7 @@ type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: Answer }
 /** Looks at a request, and returns why to refuse it; undefined lets it pass. */
 export type Check = (c: Context) => Refusal | undefined
 
-/**
- * Makes one middleware of several checks, and continues with `then`. To Hono, a middleware costs more than a check.
- */
+/** Makes one middleware of several checks, because Hono calls one faster than several. `then` runs if all checks pass. */
 export const guard =
   (checks: readonly Check[], then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
   (c, next) => {
@@ -23,10 +21,10 @@ export const guard =
     return then(c, next)
   }
 
-/** The host in the URL of a request. Not by `new URL`: a Host such as 256.256.256.256 makes that throw. */
+/** The host and port in the URL of a request. `new URL` would throw for a Host such as 256.256.256.256. */
 const authorityOf = (c: Context) => /^[^/]*\/\/([^/?#]*)/.exec(c.req.url)?.[1] ?? ''
 
-/** Checks that the hosts that a request names are among the given ones. */
+/** Refuses a request that names any other host. */
 export const checkHost = (hosts: readonly string[]): Check => {
   const allowed = new Set(hosts)
   const isForeign = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
@@ -38,28 +36,31 @@ export const checkHost = (hosts: readonly string[]): Check => {
 }
 
 /**
- * Answers 403 to a request that does not name one of the given hosts. This stops DNS rebinding: a web page that makes a
- * name of its own resolve to 127.0.0.1.
+ * Answers 403 to a request that does not name one of the given hosts. This stops DNS rebinding: a web page whose own host
+ * name resolves to 127.0.0.1.
  *
  * A request may name its host twice: in Host, and in the URL (`:authority` on HTTP/2, an absolute target on HTTP/1.1,
- * RFC 9112 section 3.2.2). Both must be allowed. Bun's server and workerd do not show the host of an absolute target.
+ * RFC 9112 section 3.2.2). Both must be allowed. Bun and workerd do not show the host of an absolute target.
  *
  * @param hosts - names or addresses without a port, in lower case, IPv6 in brackets. Any port is accepted.
  *
  * @example
  * ```ts
- * app.use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
+ * import { Hono } from 'hono'
+ * import { allowHosts } from 'psys-kill/server'
+ *
+ * export const app = new Hono().use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
  * ```
  */
 export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard([checkHost(hosts)])
 
-/** How a proxy shows itself: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), or their older equivalents. */
+/** The headers that proxies add: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), and their older equivalents. */
 const TRACE = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
 
-/** Checks that a request did not come through a proxy. */
+/** Refuses a request that came through a proxy. */
 export const checkProxy: Check = (c) => {
   const { incoming }: NodeBindings = c.env ?? {}
-  // On Node, look at names and values as they came: to list the names, the adapter would build a Headers object.
+  // On Node, read the raw headers: to list the names, the adapter would build a Headers object.
   const trace = incoming?.rawHeaders
     ? incoming.rawHeaders.find((name, index) => index % 2 === 0 && TRACE.test(name))
     : [...c.req.raw.headers.keys()].find((name) => TRACE.test(name))
@@ -67,25 +68,28 @@ export const checkProxy: Check = (c) => {
 }
 
 /**
- * Answers 403 to a request that came through a proxy, unless proxies are allowed. Use it in a service that trusts
- * whoever reaches it, on loopback for example: a proxy on the same machine lets in whoever reaches the proxy.
+ * Answers 403 to a request that came through a proxy, unless proxies are allowed. Use it in a service that accepts
+ * everybody on loopback: a proxy on the same machine would let in everybody who can reach the proxy.
  *
  * @param allowed - whether the proxies in front authenticate. Default: false.
  *
  * @example
  * ```ts
- * app.use(allowProxy(false))
+ * import { Hono } from 'hono'
+ * import { allowProxy } from 'psys-kill/server'
+ *
+ * export const app = new Hono().use(allowProxy(false))
  * ```
  */
 export const allowProxy = (allowed = false): MiddlewareHandler => guard(allowed ? [] : [checkProxy])
 
-/** Whether the page comes from this server. If URL and Host differ, Host counts: the browser's origin follows it. */
+/** Whether the page comes from this server. If URL and Host differ, use Host, as browsers do for the origin. */
 const isOwn = (origin: string, c: Context) => {
   const own = `${c.req.url.split('/', 1)}//${c.req.header('host') ?? authorityOf(c)}`
   return URL.canParse(own) && new URL(own).origin === origin
 }
 
-/** Checks that a request from a web page comes from a page of this server or of one of the given origins. */
+/** Refuses a request from a web page, unless the page has this server's origin or one of the given origins. */
 export const checkOrigin = (origins: readonly string[]): Check => {
   const allowed = new Set(origins)
   return (c) => {
@@ -97,7 +101,7 @@ export const checkOrigin = (origins: readonly string[]): Check => {
   }
 }
 
-/** Tells browsers that pages of the given origins may call. */
+/** Answers with the CORS headers that let pages of the given origins call. */
 export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler => {
   const answer = cors({
     origin: [...origins],
@@ -110,14 +114,17 @@ export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler =>
 }
 
 /**
- * Answers 403 to a request that a browser sends for a page of another origin; another port or scheme is another origin.
- * Pages of the given origins may call (CORS, without credentials). Programs send no Origin, and pass.
+ * Answers 403 to a request that a browser sends for a page of another origin. Another port or scheme is another origin.
+ * Pages of the given origins may call (CORS, without credentials). Requests without Origin pass: programs send none.
  *
  * @param origins - as a browser sends them: `https://tools.example`, without a path. Default: none.
  *
  * @example
  * ```ts
- * app.use(allowOrigins(['https://tools.example']))
+ * import { Hono } from 'hono'
+ * import { allowOrigins } from 'psys-kill/server'
+ *
+ * export const app = new Hono().use(allowOrigins(['https://tools.example']))
  * ```
  */
 export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>

@@ -9,33 +9,36 @@ import { requireToken, type Tokens } from './token.ts'
 
 /** The options of createServerApp. */
 export interface ServerOptions extends Pick<AppOptions, 'signaller' | 'maxWaits' | 'stopping'> {
-  /** Where the record goes. */
+  /** How to write the record: the options of accessLog. */
   log: AccessLogOptions
   /** The values of Host to accept: in lower case, without a port, IPv6 in brackets. Default: any. */
   hosts?: readonly string[] | undefined
-  /** Whether to accept requests through a proxy. The proxy must authenticate. Default: only if there is a token. */
+  /** Whether to accept requests through a proxy. The proxy must authenticate. Default: only with `token`. */
   allowProxy?: boolean | undefined
   /** Origins whose pages may call, in addition to the server's own. Default: none. */
   origins?: readonly string[] | undefined
   /** Called with each request, before anything else. Default: nothing. */
   prepare?: ((c: Context) => void) | undefined
-  /** Guards of the kill route, in this order, after the checks of Host, proxy and origin. Default: none. */
+  /** Guards of the kill route. They run in this order, after the checks of Host, proxy and origin. Default: none. */
   guards?: readonly MiddlewareHandler[] | undefined
-  /** The bearer token that a kill must carry, or several by their names. Default: none. */
+  /** The bearer tokens of which each kill must carry one. They are checked after `guards`. Default: none. */
   token?: Tokens | undefined
 }
 
 const HEALTH_PATH = '/healthz'
 
 /**
- * Creates the app of a standalone server. In this order it checks Host, proxy, origin and token, before it reads the
- * body. It writes the record, and answers `GET /healthz`.
+ * Creates the app of a standalone server: `createApp` with the guards, the record, and `GET /healthz`. It checks Host,
+ * proxy, origin and token, in this order, before it reads the body.
  *
- * @throws {TypeError} if no request could match a token.
+ * @throws {TypeError} if `token` is malformed: see `requireToken`.
  *
  * @example
  * ```ts
- * const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
+ * import { nodeSignaller } from 'psys-kill/node'
+ * import { createServerApp } from 'psys-kill/server'
+ *
+ * export const { fetch } = createServerApp({ signaller: nodeSignaller(), log: { write: (line) => console.log(line) } })
  * ```
  */
 export const createServerApp = ({
@@ -59,7 +62,7 @@ export const createServerApp = ({
       prepare?.(c)
       c.header('Cache-Control', 'no-store')
       c.header('X-Content-Type-Options', 'nosniff')
-      // Health checks come every few seconds: record only those that are refused.
+      // Health checks come every few seconds: record only the refused ones.
       const isHealthy = c.req.path === HEALTH_PATH && c.req.method === 'GET' && !checks.some((refuses) => refuses(c))
       return isHealthy ? next() : record(c, next)
     })
@@ -77,7 +80,7 @@ export const createServerApp = ({
 }
 
 type Row = (typeof serverAnswers)[keyof typeof serverAnswers] | (typeof answers)['bad method']
-/** What the rows of one status answer. */
+/** The bodies of the rows that have this status. */
 type Json<Status> = { json: Extract<Row, { status: Status }>['body'] }
 
 /** The type of a standalone server, for Hono's typed client: AppType and what only a server answers. */

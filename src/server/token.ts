@@ -3,9 +3,9 @@ import { sha256 } from 'hono/utils/crypto'
 import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
 
-/** A bearer token (RFC 6750, section 2.1) that is too long to be guessed. */
+/** A bearer token (RFC 6750, section 2.1) of at least 16 characters: too long to be guessed. */
 export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
-/** The name of a token. The empty name means that it has none. */
+/** The name of a token. The empty string means: no name. */
 export const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
 
 /** A token, or several by their names. */
@@ -15,25 +15,31 @@ export type Tokens = string | Readonly<Record<string, string>>
  * Answers 401 to a request without one of the tokens: `Authorization: Bearer TOKEN` (RFC 6750). The name of the token is
  * then in `c.get('killCaller')`, and in the record.
  *
- * The token of the request is hashed once and the digest is looked up, so the time tells nothing about any token.
+ * It hashes the request's token once and looks up the digest. So the time to answer tells nothing about any token.
  * (Hono's bearerAuth compares with each token, and throws its answers.)
  *
  * @param tokens - one, or several by their names. A token has at least 16 characters of `A-Z a-z 0-9 - . _ ~ + /`, with
  *   `=` only at the end. A name has 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
- * @throws {TypeError} if there is no token, one that no request could match, one with two names, or a malformed name.
+ * @throws {TypeError} if there is no token, a token or a name is malformed, or two names have the same token.
  *
  * @example
  * ```ts
- * app.use(KILL_PATH, requireToken({ alice: token }))
+ * import { Hono } from 'hono'
+ * import { KILL_PATH } from 'psys-kill'
+ * import { requireToken } from 'psys-kill/server'
+ *
+ * export const app = new Hono().use(KILL_PATH, requireToken({ alice: 'correct-horse-battery-staple' }))
  * ```
  */
 export const requireToken = (tokens: Tokens): MiddlewareHandler => {
   const named = Object.entries(typeof tokens === 'string' ? { '': tokens } : tokens)
   const values = new Set(named.map(([, token]) => token))
-  if (values.size === 0 || values.size < named.length) throw new TypeError('There is no token, or one has two names')
+  if (values.size === 0 || values.size < named.length)
+    throw new TypeError('There is no token, or two names have the same token')
   for (const [name, token] of named) {
-    if (!TOKEN_PATTERN.test(token)) throw new TypeError('The token is no bearer token of 16 characters or more')
-    if (!NAME_PATTERN.test(name)) throw new TypeError('The name of a token is not 1 to 64 of A-Z a-z 0-9 . _ -')
+    if (!TOKEN_PATTERN.test(token))
+      throw new TypeError('A token must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
+    if (!NAME_PATTERN.test(name)) throw new TypeError('The name of a token must have 1 to 64 of A-Z a-z 0-9 . _ -')
   }
 
   const digested = Promise.all(named.map(async ([name, token]) => [await sha256(token), name] as const))

@@ -9,7 +9,7 @@ export const GRACE_MS = 4000
 const IDLE_MS = 500
 /** How long a client may take to read the last answer on its connection, in milliseconds. */
 const LAST_ANSWER_MS = 5000
-/** How many connections may be open: 500 that wait for their client, and 256 whose client waits for us. */
+/** How many connections may be open: 500, and one for each of the 256 requests that may wait for an exit. */
 const MAX_CONNECTIONS = 756
 const MAX_HEADERS = 100
 const ON_NODE = !('Deno' in globalThis || 'Bun' in globalThis)
@@ -25,15 +25,18 @@ type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
 /**
  * Creates a server that handles one request at a time on each connection, and few connections at a time.
  *
- * - A request that comes while an answer is due is not obeyed. The answer is still sent, then the connection closes.
- * - If there are too many connections, the one that has kept us waiting longest is closed.
+ * - A request that arrives before the previous answer is dropped. The previous answer is sent, then the connection closes.
+ * - If there are too many connections, the server closes the one that has kept it waiting longest.
  *
  * @param create - creates the server of node:http or node:https.
- * @returns `answerWith` sets the listener for requests. `uploaded` resolves when every request that is being sent now
- *   has been answered or dropped. `stop` accepts no more connections, and resolves when all are closed.
+ * @returns
+ *   - `server`, which does not listen yet.
+ *   - `answerWith` sets the listener for requests.
+ *   - `uploaded` resolves when every request that is being sent now has been answered or dropped.
+ *   - `stop` accepts no more connections, and resolves when all are closed.
  */
 export const serveConnections = (create: (options: ServerOptions) => Server) => {
-  /** All connections, and the answer that is due on each. First comes the one that has kept us waiting longest. */
+  /** All connections, and the answer that is due on each. The first has kept the server waiting longest. */
   const connections = new Map<Socket, ServerResponse | undefined>()
   let stopping = false
 
@@ -42,10 +45,10 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     requestTimeout: 10_000,
     keepAliveTimeout: 5000,
     connectionsCheckingInterval: 1000,
-    // Node's own 400 for a request without Host would be sent in place of an answer that is due.
+    // Node would answer 400 to a request without Host, even if another answer is due.
     requireHostHeader: false,
-    // A packet can have thousands of requests, and Node creates an object for each, even if the socket is destroyed.
-    // It stops parsing at a request to upgrade. So a request that comes too early is taken for one.
+    // One packet can contain thousands of requests. Node creates an object for each, even after the socket is destroyed.
+    // But Node stops parsing at an upgrade request. So mark a request that comes too early as an upgrade.
     IncomingMessage: class extends IncomingMessage {
       readonly isEarly = ON_NODE && connections.get(this.socket) !== undefined
       get upgrade() {
@@ -54,7 +57,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       set upgrade(_: boolean) {}
     },
   })
-  // One more than is allowed: Node drops those above without a word, an Origin for example.
+  // One more than allowed, to notice an excess: Node drops headers above its limit silently, an Origin for example.
   server.maxHeadersCount = MAX_HEADERS + 1
 
   /** Makes an answer that is due the last one on its connection, and ends its wait. */
@@ -65,7 +68,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  // Not the stream that comes with the event: on Node 26 it is another one while the body of the request arrives.
+  // Do not use the stream of the event: on Node 26 it is another one while the body of the request arrives.
   const onEarlyRequest = ({ socket }: IncomingMessage) => {
     const due = connections.get(socket)
     socket.on('error', () => socket.destroy())
@@ -78,13 +81,13 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   server.on('clientError', ({ code = '' }: NodeJS.ErrnoException, socket: Socket) => {
     const due = connections.get(socket)
     if (due?.req.complete) return endWith(socket, due)
-    // Not for a failed handshake of TLS.
+    // A failed TLS handshake gets no answer.
     if (socket.writable && !due?.headersSent && /^(HPE|ERR_HTTP)_/.test(code))
       socket.write(`HTTP/1.1 ${STATUS_LINES[code] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
     socket.destroySoon()
   })
 
-  /** Whether a client waits for us. It does not while it sends its request, or while it does not read our answer. */
+  /** Whether the client waits for the server. It does not while it sends its request or reads the answer. */
   const isWaiting = (due: ServerResponse | undefined) => due?.req.complete === true && !due.writableEnded
 
   const makeWay = () => {
@@ -106,11 +109,11 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     const onRequest: Listener = (incoming, outgoing) => {
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
-      // On Deno and Bun, which do not stop parsing.
+      // Deno and Bun do not stop parsing.
       if (connections.get(socket)) return onEarlyRequest(incoming)
       connections.set(socket, outgoing)
       outgoing.once('finish', () => {
-        // Move it to the end.
+        // Move the connection to the end.
         if (connections.delete(socket) && !socket.destroyed) connections.set(socket, undefined)
       })
       if (stopping) outgoing.setHeader('Connection', 'close')
@@ -118,7 +121,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       else listener(incoming, outgoing)
     }
     server.on('request', onRequest)
-    // An Expect that we do not know is ignored (RFC 9110, section 10.1.1).
+    // Ignore an unknown Expect (RFC 9110, section 10.1.1).
     server.on('checkExpectation', onRequest)
   }
 
@@ -130,12 +133,12 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     stopping = true
     for (const due of dueAnswers()) if (!due.headersSent) due.setHeader('Connection', 'close')
     const closed = once(server, 'close')
-    // The close() of node:http also closes idle connections, on which a request may be arriving. Bun has no other.
+    // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other close().
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
     else NetServer.prototype.close.call(server)
     setTimeout(() => {
       server.closeIdleConnections()
-      // Node does not call a connection idle on which nothing came yet.
+      // To Node, a connection on which nothing has arrived yet is not idle.
       for (const [socket, due] of connections) if (due === undefined) socket.destroy()
     }, IDLE_MS)
     setTimeout(() => server.closeAllConnections(), GRACE_MS)

@@ -30,10 +30,10 @@ const { host, port, socket: _noSocket, fd: _noFd, tls: _noTls, ...rest } = liste
 rest satisfies Nothing
 warnAtStart(settings, host)
 
-// Each of them throws in the other runtime.
+// Each of these modules throws in the other runtime.
 const { getConnInfo }: { getConnInfo: GetConnInfo } = await import('Bun' in globalThis ? 'hono/bun' : 'hono/deno')
 
-// `deno serve` listens on all interfaces unless it gets --host. Forgetting that must not let the network in.
+// `deno serve` listens on all interfaces unless it gets --host. A forgotten --host must not let the network in.
 const checkAddress: Check = (c) => {
   const { address = '' } = getConnInfo(c).remote
   if (!settings.isOpen || /^(::ffff:)?127\.|^::1$/.test(address)) return undefined

@@ -5,7 +5,7 @@ import { errorCode } from '../node/error-code.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { mayBeToken, messageOf, SettingsError } from './report.ts'
 
-/** How many connections may wait to be accepted. With Node's 511, some of 2,000 at once waited a second. */
+/** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
 
 /** The first descriptor that systemd hands over: SD_LISTEN_FDS_START of sd_listen_fds(3). */
@@ -24,7 +24,7 @@ export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$
  * The values of Host to accept on an address, or on a Unix domain socket if `host` is undefined; undefined means any.
  *
  * @param isOpen - whether the server accepts kills from everybody who reaches it.
- * @throws {SettingsError} if that is the network.
+ * @throws {SettingsError} if the server is open and the address is beyond loopback.
  */
 export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: readonly string[]) => {
   if (host === undefined) return allowHost
@@ -39,8 +39,11 @@ export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: r
  * The descriptor of the socket that systemd hands over; undefined if it does not.
  *
  * @param isSet - whether a setting says where to listen.
- * @throws {SettingsError} if that contradicts the settings, if it is not one socket, or if it is meant for another
- *   process and no setting says where to listen: instead of a group, everybody could then connect.
+ * @throws {SettingsError}
+ *   - if systemd hands over a socket, but a setting also says where to listen.
+ *   - if systemd hands over more or fewer sockets than one.
+ *   - if the socket is for another process, and no setting says where to listen. On the default address, everybody could
+ *     connect, and not only the socket's group.
  */
 export const handedSocket = (env: Readonly<Record<string, string | undefined>>, isSet: boolean) => {
   const { LISTEN_FDS: count, LISTEN_PID: pid } = env
@@ -81,10 +84,11 @@ interface Place {
 /**
  * Listens where the settings say, and nowhere else.
  *
- * @returns the address, undefined on a Unix domain socket; `place`, where it listens: `http://HOST:PORT` or the path of
- *   the socket; and `publicAccess`, why every local user can
- *   connect to a Unix domain socket, if they can.
- * @throws {SettingsError} if it cannot.
+ * @returns
+ *   - `host`, the address; undefined on a Unix domain socket.
+ *   - `place`, for people: `http://HOST:PORT`, or the path of the socket.
+ *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
+ * @throws {SettingsError} if it cannot listen.
  */
 export const listen = async (server: Server, { fd, host, port, socket }: Place) => {
   const isTls = 'setSecureContext' in server
@@ -92,14 +96,14 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
   const path = fd === undefined ? socket : 'the socket of systemd'
   try {
     if (fd !== undefined) {
-      // It would listen on all interfaces instead.
+      // Bun would listen on all interfaces instead.
       if ('Bun' in globalThis) throw new Error('Bun cannot take it over; use Node')
-      // As an option, the backlog would be ignored.
+      // Node ignores `backlog` among these options.
       server.listen({ fd }, BACKLOG)
     } else if (socket === undefined) server.listen({ host, port, backlog: BACKLOG })
     else {
       await clearStaleSocket(socket)
-      // listen() makes the socket. With chmod afterwards, it would be open to everybody for a moment.
+      // listen() creates the socket with this mask. With chmod afterwards, everybody could connect for a moment.
       const umask = process.umask(0o117)
       server.listen({ path: socket, backlog: BACKLOG })
       process.umask(umask)

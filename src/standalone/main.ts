@@ -23,7 +23,7 @@ const FLUSH_MS = 1000
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
 
-/** A check of the token that a reload can replace. */
+/** A check of the token, which a reload can replace. */
 const replaceableCheck = (tokens: NamedTokens) => {
   let check = requireToken(tokens)
   const guard: MiddlewareHandler = (c, next) => check(c, next)
@@ -75,10 +75,11 @@ const serve = async (settings: Settings) => {
       say(`not reloaded: ${messageOf(error)}`)
     }
   }
-  // A closing terminal sends SIGHUP too. Look now: by then it is no terminal any more.
+  // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
   process.on('SIGHUP', canReload && !isatty(0) ? reload : end)
 
-  // The address of a socket of systemd is known only after listening. No request is read in this turn of the event loop.
+  // Only a listening server knows the address of a systemd socket. So the app is created now, in the same turn of the
+  // event loop, before a request is read.
   const { host: address, place, publicAccess } = await listen(server, { fd, host, port, socket })
   const hosts = hostsAt(address, settings.isOpen, settings.allowHost)
   const log = { write: output.write, quiet, getConnInfo }

@@ -10,7 +10,7 @@ const STRINGS: Options[string] = { type: 'string', multiple: true }
 const one = <Schema extends z.ZodMiniType>(schema: Schema, takes: string, use: string, option = STRINGS) =>
   Object.assign(schema, { takes, use, option })
 
-/** Several values, separated by commas, given one by one, or both. */
+/** A setting with several values: separated by commas, in repeated options, or both. */
 const list = <Item extends z.ZodMiniType<unknown, string | number>>(item: Item, takes: string, use: string) => {
   const split = z.transform((values: string | string[]): (string | number)[] => String(values).split(/\s*,\s*/))
   return one(z.optional(z.pipe(split, z.array(item))), takes, use)
@@ -31,7 +31,7 @@ const otherwise = <Schema extends z.ZodMiniType<unknown, string | number>>(value
 
 const text = z.string().check(z.regex(/^[^\0]*[^\0\s][^\0]*$/))
 const integer = (min: number, max: number) => z.pipe(fromDigits, z.int().check(z.minimum(min), z.maximum(max)))
-// For listen(), a bare 38080 is a port. It cuts off what is longer than the address of a socket (unix(7)).
+// listen() takes a bare 38080 for a port. It cuts a path that is longer than a socket address (unix(7)).
 const asPath = z.overwrite((path: string) => (/[/\\]/.test(path) ? path : `./${path}`))
 const socketPath = text.check(
   asPath,
@@ -41,7 +41,7 @@ const hostName = z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 const origin = z.string().check(z.refine(isOrigin))
 
-// A name has a letter, and no space around it. Anything else is a misspelt PID, or a name that no process has.
+// A name has a letter, and no white space around it. Anything else is a misspelt PID, or matches no process.
 const isPidOrName = (value: number | string) =>
   typeof value === 'number' ? value > 0 && value <= MAX_PID : /^(?!\s)[^\0]*\p{L}[^\0]*(?<!\s)$/u.test(value)
 const pidOrName = fromDigits.check(z.refine(isPidOrName))

@@ -5,13 +5,13 @@ export class SettingsError extends Error {}
 
 export const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
-/** Whether a value may be a misplaced token, which no error repeats: it has 16 or more of its characters in a row. */
+/** Whether a text may contain a misplaced token: 16 characters of a token in a row. No error repeats such a text. */
 export const mayBeToken = (text: string) => /[\w.~+/-]{16}/.test(text)
 
 /** Writes one line to standard error. */
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
 
-/** Says in one line why the server cannot start, and ends the process. Throws any other error. */
+/** Writes the one line of a SettingsError and ends the process with status 1. Throws any other error again. */
 export const fail = (error: unknown): never => {
   if (!(error instanceof SettingsError)) throw error
   warn(error.message)

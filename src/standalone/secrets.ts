@@ -9,12 +9,12 @@ type Warn = (text: string) => void
 /** Tokens by their names. */
 export type NamedTokens = Readonly<Record<string, string>>
 
-/** Repeats the path in an error only if it looks like one: it may be a token in the wrong place. */
+/** A path as it is shown in an error. If it does not look like a path, it may be a misplaced token: it is not shown. */
 const shown = (path: string) => (/^(\.|\/.*\/|[a-z]:\\)/is.test(path) ? ` ${path}` : ' (its path is not shown)')
 
 /**
- * Reads a file that a setting names. It must be a regular file: a pipe would block the start until somebody writes to
- * it, and a reload would find nothing in it.
+ * Reads a file that a setting names. It must be a regular file. A pipe would block the start until somebody writes to
+ * the pipe, and would be empty at a reload.
  *
  * @param what - what the file contains, such as `token`.
  * @param isSecret - whether other users must not read it.
@@ -39,7 +39,7 @@ export const readSettingFile = (file: string, what: string, warn: Warn, isSecret
   throw new SettingsError(`Cannot read the ${what} file${shown(file)}: ${reason}.`)
 }
 
-/** The lines of a token file with their places, without comments and empty lines. (trim also removes a byte order mark.) */
+/** The lines of a token file, each with its place. Without comments and empty lines. (trim removes a byte order mark.) */
 const linesOf = (file: string, warn: Warn) =>
   readSettingFile(file, 'token', warn, true)
     .toString()
@@ -51,8 +51,10 @@ const linesOf = (file: string, warn: Warn) =>
  * Reads the tokens that requests may carry. A file has lines `TOKEN` or `NAME:TOKEN`; the variable is one such line.
  *
  * @returns the tokens by their names; undefined if neither is set.
- * @throws {SettingsError} if both are set, the file cannot be read or is empty, no request could match a token, a name is
- *   malformed, or a name or a token occurs twice. The error repeats nothing of a line: it may be a token.
+ * @throws {SettingsError} The error repeats no part of a line, which may be a token.
+ *   - if both are set.
+ *   - if the file cannot be read, or has no token.
+ *   - if a token or a name is malformed, or occurs twice.
  */
 export const readTokens = (
   file: string | undefined,

@@ -20,10 +20,10 @@ const parseCommandLine = (args: readonly string[]) => {
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
-    // An argument that is no option may be a misplaced secret: it is not repeated.
+    // An argument without an option may be a misplaced secret: do not repeat it.
     if (errorCode(error) === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL')
       throw new SettingsError('An argument belongs to no option: put --NAME before each value. See --help.')
-    // The first sentence names the option, the others are about quoting.
+    // Keep the first sentence, which names the option. The others are about quoting.
     const [reason] = messageOf(error)
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
       .split(/\.\s|\n/)
@@ -31,7 +31,7 @@ const parseCommandLine = (args: readonly string[]) => {
   }
 }
 
-/** What Kubernetes adds to a pod for a Service that is called `psys-kill…`. */
+/** The variables that Kubernetes adds to a pod for a Service called `psys-kill…`. */
 const OF_SERVICE = /_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/
 
 const refuseUnknownVariables = (env: Environment) => {
@@ -48,7 +48,7 @@ const shown = (value: unknown) => {
   return mayBeToken(text) ? '' : `, not ${text}`
 }
 
-/** Whether the command line asks for `help` or `version` instead of a server. */
+/** Returns `help` or `version` if the command line has that option; otherwise undefined. */
 export const askedFor = (args: readonly string[]) => {
   const line = parseCommandLine(args)
   return (['help', 'version'] as const).find((name) => line[name])
@@ -57,8 +57,12 @@ export const askedFor = (args: readonly string[]) => {
 /**
  * Reads the settings from the command line and the environment. The command line wins.
  *
- * @throws {SettingsError} for an unknown option or variable, a wrong or empty value, two places to listen on, a token
- *   that no request could match, half of what TLS needs, and an address beyond loopback without a token or a client CA.
+ * @throws {SettingsError}
+ *   - for an unknown option or variable, and for a wrong or empty value.
+ *   - for two places to listen on.
+ *   - for a malformed token.
+ *   - for a certificate without its key, or a key without its certificate.
+ *   - for an address beyond loopback without a token or a client CA.
  */
 export const readSettings = (args: readonly string[], env: Environment, warn: (text: string) => void) => {
   const line = parseCommandLine(args)
@@ -76,7 +80,8 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 
-  // PORT does not count, because platforms set it. --port does not override PSYS_KILL_SOCKET: it would open the network.
+  // The variable PORT is no conflict with a socket, because platforms set it. --port is one: if it won over
+  // PSYS_KILL_SOCKET, the server would listen on the network.
   const address = line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])
   const onSocket = settings.socket !== undefined
   if (onSocket && address !== undefined)
@@ -90,9 +95,9 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
 
   const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
-  /** Whether it accepts kills from everybody who reaches it. */
+  /** Whether the server accepts kills from everybody who reaches it. */
   const isOpen = tokens === undefined && clientCa === undefined
-  /** The values of Host to accept. For a socket that is handed over, they are known only after listening. */
+  /** The values of Host to accept. For a socket of systemd, main.ts finds them after listening. */
   const hosts = hostsAt(onSocket ? undefined : host, isOpen, allowHost)
   return { ...settings, fd, host, tls, tokens, isOpen, allowHost, hosts }
 }

@@ -6,10 +6,10 @@ import { SettingsError, warn } from './report.ts'
 import type { Settings } from './settings.ts'
 
 /**
- * Warns of what the settings leave open.
+ * Warns if others can kill, read the token, or lose protection because of the settings.
  *
- * @param host - the address that it listens on; undefined for a Unix domain socket.
- * @param publicAccess - why every local user can connect to that socket; undefined if they cannot.
+ * @param host - the address that the server listens on; undefined for a Unix domain socket.
+ * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.
  */
 export const warnAtStart = (
   { isOpen, protect, tokens, tls }: Settings,
@@ -28,7 +28,7 @@ export const warnAtStart = (
     warn('The token travels in clear text: use --tls-cert, or a reverse proxy with TLS.')
 }
 
-/** If the policy needs what this system does not tell, the settings are wrong. */
+/** Makes the signaller. If --protect or --only-uid needs a /proc that is not there, the settings are wrong. */
 const signallerOf = ({ protect, onlyUid }: Pick<Settings, 'protect' | 'onlyUid'>) => {
   try {
     return nodeSignaller({ protect, onlyUids: onlyUid })
@@ -38,9 +38,9 @@ const signallerOf = ({ protect, onlyUid }: Pick<Settings, 'protect' | 'onlyUid'>
 }
 
 /**
- * Answers a program's POST with its headers in a plain object, which the adapter passes to node:http as it is. A Headers
- * object, as in Hono's own `c.header` and `c.json`, makes a 200 cost a fifth more. It must be called first: headers that
- * were set before are lost. Answers to web pages (CORS) use Hono's own methods.
+ * Replaces `c.header` and `c.json`, to put the headers of an answer into a plain object. The adapter passes that to
+ * node:http as it is. Hono's own methods make a Headers object: a 200 then costs a fifth more. Call this first: headers
+ * that were set before are lost. Web pages get the answers of Hono's own methods, because `cors` needs them.
  */
 const plainHeaders = (c: Context) => {
   if (c.req.method !== 'POST' || c.req.header('origin') !== undefined) return
@@ -54,7 +54,7 @@ const plainHeaders = (c: Context) => {
   })
 }
 
-/** Turns the settings into the options of the app. `listening` is what is left: each entry must use it or refuse it. */
+/** Turns the settings into the options of the app. `listening` has the rest: main.ts and deno-bun.ts use or refuse it. */
 export const setUp = ({
   hosts,
   allowHost: _inHosts,
@@ -76,10 +76,10 @@ export const setUp = ({
     prepare: plainHeaders,
   },
   quiet,
-  /** Whether there are files to read again. */
+  /** Whether there are files that a reload reads again. */
   canReload: tokenFile !== undefined || listening.tls !== undefined,
   listening,
 })
 
-/** What is left when each setting is used: `rest satisfies Nothing` does not compile if one was forgotten. */
+/** An object without properties: `rest satisfies Nothing` does not compile if a setting was forgotten. */
 export type Nothing = Record<string, never>

@@ -8,23 +8,23 @@ import { readSettingFile } from './secrets.ts'
 
 /** The files of a server that speaks TLS, all in PEM. */
 export interface TlsFiles {
-  /** The server's certificate, and those that lead from it to a known authority. */
+  /** The server's certificate, then the intermediate certificates. */
   cert: string
   key: string
-  /** The authorities that sign the certificates of clients, and their lists of revoked certificates. */
+  /** The authorities (CA) of client certificates, and their revocation lists (CRL). */
   clientCa?: string | undefined
 }
 
 /** How long a client may take for the handshake, in milliseconds. */
 const HANDSHAKE_MS = 5000
-/** How many connections may be open; newcomers are refused. A half handshake takes up to 80 kB. */
+/** How many connections may be open. Node refuses any more. An unfinished handshake takes up to 80 kB. */
 const MAX_CONNECTIONS = 500
-/** How many if clients send certificates: a large one takes up to 400 kB. */
+/** The same with a client CA. A large client certificate takes up to 400 kB. */
 const MAX_WITH_CERTIFICATES = 300
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
-/** Splits a file of certificates and revocation lists. Throws if any part of it would be ignored (RFC 7468). */
+/** Splits a file of certificates and revocation lists. Throws if Node would ignore any part of it (RFC 7468). */
 const pemBlocks = (file: Buffer) => {
   const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
   const blocks = text.match(BLOCK) ?? []
@@ -37,16 +37,17 @@ const pemBlocks = (file: Buffer) => {
 }
 
 /**
- * Prepares a server that speaks TLS. Node's modules for TLS are loaded here, and only if they are needed.
+ * Prepares a server that speaks TLS. It loads Node's modules for TLS, so a server without TLS does not.
  *
- * @returns `create`, which creates the server. `renew` reads the files again, and returns until when the certificate is
- *   valid and whether the client CA file has changed, which takes a restart; it throws if a file is wrong, and then
- *   nothing changes.
+ * @returns `create`, which creates the server, and `renew`, which reads the files again.
+ *   - `renew` replaces the server's certificate and key. It returns until when the certificate is valid.
+ *   - It also returns whether the client CA file has changed. Only a restart applies that.
+ *   - It throws if a file is wrong. Then nothing changes.
  * @throws {SettingsError} if a file is wrong.
  */
 export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text: string) => void) => {
   if ('Bun' in globalThis) throw new SettingsError('Bun cannot serve TLS here; use Node, or a proxy with TLS in front.')
-  // Deno resumes the sessions of clients whose authority is gone.
+  // Deno resumes the TLS sessions of clients whose CA was removed.
   if (clientCa !== undefined && 'Deno' in globalThis)
     throw new SettingsError('Client certificates (--tls-client-ca) work on Node only; use a token here.')
   const { createServer } = await import('node:https')
@@ -86,7 +87,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
     if (!clientCaFile) return {}
     const { ca, crl } = pemBlocks(clientCaFile)
     const reasons = ca.map(invalidity)
-    // Without any, Node would accept the public authorities. One valid one is enough: they are replaced in turn.
+    // Without any, Node would trust the public authorities. One valid CA is enough: during a change the file has two.
     if (!reasons.includes(undefined)) throw new Error(reasons[0] ?? 'it has no certificate')
     const both = { ca, ...(crl.length > 0 && { crl }) }
     createSecureContext(both)
@@ -102,7 +103,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
       ...own,
       ...authorities,
       handshakeTimeout: HANDSHAKE_MS,
-      // A client without a good certificate gets an answer: health checks need none, and other refusals are recorded.
+      // Let clients without a valid certificate in, to answer 401. Health checks need none, and refusals are recorded.
       requestCert: clientCa !== undefined,
       rejectUnauthorized: false,
     })
@@ -114,7 +115,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
     const next = readOwn()
     const changed = String(readClientCa()) !== String(clientCaFile)
     own = next.own
-    // Node would replace authorities that it is not given by the public ones.
+    // Pass the authorities again: otherwise Node would trust the public ones.
     server?.setSecureContext({ ...own, ...authorities })
     return { until: next.until, clientCaChanged: changed }
   }
@@ -131,7 +132,7 @@ export const requireCertificate: MiddlewareHandler = async (
   next,
 ) => {
   const { socket } = c.env.incoming
-  // Despite its type: {} without a certificate, null without a connection.
+  // Despite its type, it returns {} without a certificate, and null without a connection.
   const { subject, subjectaltname, valid_to = '' } = socket.getPeerCertificate() ?? {}
   // If a client without a certificate resumes a session, Node 20 calls it authorized. So check the certificate too.
   if (!socket.authorized || !(Date.parse(valid_to) > Date.now()))
