@@ -1,5 +1,5 @@
-// The types of psys-kill/openapi. build/openapi.ts makes the values. These are type aliases, because an interface is not
-// assignable to the index signatures of other packages' OpenAPI types.
+// The types of psys-kill/openapi. build/openapi.ts makes the values. These are type aliases, because an interface is
+// not assignable to the index signatures of other packages' OpenAPI types.
 
 type Schema = Record<string, unknown>
 
@@ -45,8 +45,8 @@ export declare const killPathItem: KillPathItem
 export declare const guardedKillPathItem: KillPathItem
 
 /**
- * How a caller authenticates: with the token of `requireToken`, or with a client certificate. Only the standalone server
- * can require a client certificate.
+ * How a caller authenticates: with the token of `requireToken`, or with a client certificate. Only the standalone
+ * server can require a client certificate.
  *
  * @example
  * ```ts

@@ -87,10 +87,9 @@ const endpointOf = (url: string) => {
 }
 
 /**
- * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`.
- *
- * It sends one request per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores
- * `dryRun`, and kills. With a 2.0 peer, `instance` is answered 501.
+ * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`. It sends one request
+ * per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and
+ * kills. With a 2.0 peer, `instance` is answered 501.
  *
  * @returns a signaller. It throws if the peer is unreachable or too slow, or answers no outcome (a 401, for example).
  *   The app then answers 500. The error has the peer's status, never its text, which may contain a token.

@@ -61,7 +61,7 @@ export interface Progress extends Pick<Outcome, 'command'> {
   readonly code: 'sent' | 'forwarded'
 }
 
-/** What the app passes to a signaller with the PID: the fields of the request, and two of its own. */
+/** What the app passes to a signaller with the PID. */
 export interface Delivery extends Partial<Record<Field, unknown>> {
   /** Signal the process only if its instance equals this one. */
   readonly instance?: string | undefined
@@ -69,7 +69,7 @@ export interface Delivery extends Partial<Record<Field, unknown>> {
   readonly waitMs?: number | undefined
   /** Check everything, but send no signal and do not wait. */
   readonly dryRun?: true | undefined
-  /** Signal the process only if this is its name. Cut both to 15 bytes before you compare, as the kernel does. */
+  /** Signal the process only if this is its name. Cut it to 15 bytes before you compare, as the kernel does. */
   readonly command?: string | undefined
   /** The client's comment, for records only. Pass it on to a peer. */
   readonly comment?: string | undefined

@@ -7,7 +7,7 @@ interface Wait {
 
 /** The pause between two sweeps, in milliseconds. */
 const PAUSE_MS = 20
-/** A pause takes at least this many times as long as the sweep. So many waits take no more than a twentieth of a core. */
+/** A pause is at least this many times as long as the sweep: at most a twentieth of a core, however many wait. */
 const PAUSE_FACTOR = 20
 
 /**

@@ -63,10 +63,10 @@ const descriptorWrite = (stream: LogStream) =>
  *
  * @param stream - where the lines go, such as `process.stdout`. Its `error` events are handled.
  * @returns two functions. `process.exit()` waits for neither.
- *   - `write` takes a line without its newline. If the reader stalls, up to 1 MiB of lines waits, and 512 KiB for lines
- *     that are not `essential` (default: false). Any more are dropped.
- *   - `flush` resolves when every accepted line is written or dropped. If the reader stalls, it may never resolve: set a
- *     timer.
+ *   - `write` takes a line without its newline. If the reader stalls, up to 1 MiB of lines waits. Any more are dropped.
+ *     A line that is not `essential` (default: false) is dropped above half of that.
+ *   - `flush` resolves when every accepted line is written or dropped. If the reader stalls, it may never resolve: use
+ *     a timeout.
  *
  * @example
  * ```ts

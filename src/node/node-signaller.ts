@@ -22,8 +22,8 @@ const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
 const CLOCK_TICK_MS = 10
 
 /**
- * Whether /proc/uptime counts from the same moment as the start ticks of a stat. A container's own uptime (lxcfs) begins
- * later: by that uptime, this process would be younger than `process.uptime()` says.
+ * Whether /proc/uptime counts from the same moment as the start ticks of a stat. The uptime of a container (lxcfs)
+ * begins later: by that uptime, this process would be younger than `process.uptime()` says.
  */
 const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
   readUptime() - (startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
@@ -35,7 +35,7 @@ const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
  * - A process that has terminated but is not reaped, and the id of a thread, are `ESRCH`.
  * - A kernel thread is `EPERM`. So are PID 1, this process and the protected ones, on every system.
  * - If /proc cannot be read, or may hide the process (`hidepid`), kill(2) alone decides. But with `protect` or
- *   `onlyUids`, such a process is `EPERM`: its PID may be a thread of a protected process.
+ *   `onlyUids`, such a process is `EPERM`, because the policy may forbid its signal.
  *
  * @returns a signaller. It supports `waitMs` and `dryRun` everywhere. It supports `instance` and `command` if it can
  *   read /proc (on Deno: `--allow-all`). A zombie that /proc does not show counts as running.
@@ -64,7 +64,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
 
   const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
 
-  /** How to check that this is the process that the request means. A new condition does not compile until it is here. */
+  /** How to check that the request means this process. A new condition does not compile until it is here. */
   const identity = {
     instance: {
       isSupported: boot !== undefined,

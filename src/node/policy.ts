@@ -8,8 +8,8 @@ import { asKept, type Stat } from './stat.ts'
 export interface NodeSignallerOptions {
   /**
    * Processes that are never signalled. PID 1, this process, and a parent with an IPC channel to it (node:cluster, PM2)
-   * are always among them. A number, or a string of digits, is a PID. Any other string is a name. Only its first 15 bytes
-   * count, as the kernel keeps no more. Any process may take any name. Default: none.
+   * are always among them. A number, or a string of digits, is a PID. Any other string is a name. Only its first 15
+   * bytes count, as the kernel keeps no more. Any process may take any name. Default: none.
    */
   protect?: readonly (number | string)[] | undefined
   /** Signal a process only if its real and its effective user id are both in this list. Default: any user. */

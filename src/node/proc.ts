@@ -69,7 +69,7 @@ export const procWarning = (protect: readonly unknown[] = []) => {
   return `Cannot read this system's own /proc: ${lost}. instance and command are not supported.`
 }
 
-/** Whether this process may signal those of other users. On Linux it needs CAP_KILL, bit 5; elsewhere it must be root. */
+/** Whether this process may signal those of other users: with CAP_KILL (bit 5) on Linux, or as root elsewhere. */
 export const mayKillOthers = () => {
   const status = orUndefined(() => readShort('/proc/self/status')) ?? ''
   const [, effective] = /^CapEff:\s*(\S+)/m.exec(status) ?? []

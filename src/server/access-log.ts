@@ -52,7 +52,7 @@ const isSignal = (code: (Outcome | Progress)['code']) =>
 /**
  * Writes a record of every request. The response has the `id` of the record as `X-Request-Id`.
  *
- * The id is new for each request, and ignores the client's. But if your service uses Hono's `requestId()`, before or
+ * The id is new for each request: it is never the client's. But if your service uses Hono's `requestId()`, before or
  * after this middleware, the id is Hono's. To trust a header: `requestId({ headerName: 'X-Correlation-Id' })`.
  *
  * A signal is recorded as soon as it is sent or forwarded. If the answer comes later, a second record with the same id

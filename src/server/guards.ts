@@ -10,7 +10,7 @@ type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: Answer }
 /** Looks at a request, and returns why to refuse it; undefined lets it pass. */
 export type Check = (c: Context) => Refusal | undefined
 
-/** Makes one middleware of several checks, because Hono calls one faster than several. `then` runs if all checks pass. */
+/** Makes one middleware of several checks, which is faster than several. `then` runs if all checks pass. */
 export const guard =
   (checks: readonly Check[], then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
   (c, next) => {
@@ -36,8 +36,8 @@ export const checkHost = (hosts: readonly string[]): Check => {
 }
 
 /**
- * Answers 403 to a request that does not name one of the given hosts. This stops DNS rebinding: a web page whose own host
- * name resolves to 127.0.0.1.
+ * Answers 403 to a request that does not name one of the given hosts. This stops DNS rebinding: a web page whose own
+ * host name resolves to 127.0.0.1.
  *
  * A request may name its host twice: in Host, and in the URL (`:authority` on HTTP/2, an absolute target on HTTP/1.1,
  * RFC 9112 section 3.2.2). Both must be allowed. Bun and workerd do not show the host of an absolute target.

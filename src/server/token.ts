@@ -12,7 +12,7 @@ export const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
 export type Tokens = string | Readonly<Record<string, string>>
 
 /**
- * Answers 401 to a request without one of the tokens: `Authorization: Bearer TOKEN` (RFC 6750). The name of the token is
+ * Answers 401 to a request without one of the tokens: `Authorization: Bearer TOKEN` (RFC 6750). The token's name is
  * then in `c.get('killCaller')`, and in the record.
  *
  * It hashes the request's token once and looks up the digest. So the time to answer tells nothing about any token.
@@ -20,7 +20,7 @@ export type Tokens = string | Readonly<Record<string, string>>
  *
  * @param tokens - one, or several by their names. A token has at least 16 characters of `A-Z a-z 0-9 - . _ ~ + /`, with
  *   `=` only at the end. A name has 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
- * @throws {TypeError} if there is no token, a token or a name is malformed, or two names have the same token.
+ * @throws {TypeError} if there is no token, a token has two names, or a token or a name is malformed.
  *
  * @example
  * ```ts
@@ -35,11 +35,11 @@ export const requireToken = (tokens: Tokens): MiddlewareHandler => {
   const named = Object.entries(typeof tokens === 'string' ? { '': tokens } : tokens)
   const values = new Set(named.map(([, token]) => token))
   if (values.size === 0 || values.size < named.length)
-    throw new TypeError('There is no token, or two names have the same token')
+    throw new TypeError('There is no token, or a token has two names')
   for (const [name, token] of named) {
     if (!TOKEN_PATTERN.test(token))
       throw new TypeError('A token must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
-    if (!NAME_PATTERN.test(name)) throw new TypeError('The name of a token must have 1 to 64 of A-Z a-z 0-9 . _ -')
+    if (!NAME_PATTERN.test(name)) throw new TypeError('A name must have 1 to 64 of A-Z a-z 0-9 . _ -')
   }
 
   const digested = Promise.all(named.map(async ([name, token]) => [await sha256(token), name] as const))

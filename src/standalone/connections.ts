@@ -25,7 +25,7 @@ type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
 /**
  * Creates a server that handles one request at a time on each connection, and few connections at a time.
  *
- * - A request that arrives before the previous answer is dropped. The previous answer is sent, then the connection closes.
+ * - A request that arrives before the previous answer is dropped. The connection closes after that answer.
  * - If there are too many connections, the server closes the one that has kept it waiting longest.
  *
  * @param create - creates the server of node:http or node:https.
@@ -47,7 +47,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     connectionsCheckingInterval: 1000,
     // Node would answer 400 to a request without Host, even if another answer is due.
     requireHostHeader: false,
-    // One packet can contain thousands of requests. Node creates an object for each, even after the socket is destroyed.
+    // One packet can contain thousands of requests. Node creates an object for each, even if the socket is destroyed.
     // But Node stops parsing at an upgrade request. So mark a request that comes too early as an upgrade.
     IncomingMessage: class extends IncomingMessage {
       readonly isEarly = ON_NODE && connections.get(this.socket) !== undefined

@@ -42,8 +42,8 @@ export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: r
  * @throws {SettingsError}
  *   - if systemd hands over a socket, but a setting also says where to listen.
  *   - if systemd hands over more or fewer sockets than one.
- *   - if the socket is for another process, and no setting says where to listen. On the default address, everybody could
- *     connect, and not only the socket's group.
+ *   - if the socket is for another process, and no setting says where to listen. On the default address, everybody
+ *     could connect, not only the socket's group.
  */
 export const handedSocket = (env: Readonly<Record<string, string | undefined>>, isSet: boolean) => {
   const { LISTEN_FDS: count, LISTEN_PID: pid } = env
@@ -52,7 +52,7 @@ export const handedSocket = (env: Readonly<Record<string, string | undefined>>, 
   if (!isOurs && isSet) return undefined
   if (!isOurs)
     throw new SettingsError(
-      `LISTEN_FDS hands a socket to process ${pid}, not to this one (${process.pid}): start it by exec, or choose --host, --port or --socket.`,
+      `LISTEN_FDS hands a socket to process ${pid}, not to this one (${process.pid}): start psys-kill with exec, or choose --host, --port or --socket.`,
     )
   if (isSet)
     throw new SettingsError('systemd hands over the socket (LISTEN_FDS): leave out --host, --port and --socket.')
@@ -97,7 +97,7 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
   try {
     if (fd !== undefined) {
       // Bun would listen on all interfaces instead.
-      if ('Bun' in globalThis) throw new Error('Bun cannot take it over; use Node')
+      if ('Bun' in globalThis) throw new Error('Bun cannot use a socket of systemd; use Node')
       // Node ignores `backlog` among these options.
       server.listen({ fd }, BACKLOG)
     } else if (socket === undefined) server.listen({ host, port, backlog: BACKLOG })

@@ -39,7 +39,7 @@ export const readSettingFile = (file: string, what: string, warn: Warn, isSecret
   throw new SettingsError(`Cannot read the ${what} file${shown(file)}: ${reason}.`)
 }
 
-/** The lines of a token file, each with its place. Without comments and empty lines. (trim removes a byte order mark.) */
+/** The lines of a token file with their places, without comments and empty lines. trim removes a byte order mark. */
 const linesOf = (file: string, warn: Warn) =>
   readSettingFile(file, 'token', warn, true)
     .toString()

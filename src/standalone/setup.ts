@@ -6,7 +6,7 @@ import { SettingsError, warn } from './report.ts'
 import type { Settings } from './settings.ts'
 
 /**
- * Warns if others can kill, read the token, or lose protection because of the settings.
+ * Warns if others can kill or read the token, and if /proc cannot be read.
  *
  * @param host - the address that the server listens on; undefined for a Unix domain socket.
  * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.
@@ -40,7 +40,7 @@ const signallerOf = ({ protect, onlyUid }: Pick<Settings, 'protect' | 'onlyUid'>
 /**
  * Replaces `c.header` and `c.json`, to put the headers of an answer into a plain object. The adapter passes that to
  * node:http as it is. Hono's own methods make a Headers object: a 200 then costs a fifth more. Call this first: headers
- * that were set before are lost. Web pages get the answers of Hono's own methods, because `cors` needs them.
+ * that were set before are lost. Requests with Origin keep Hono's own methods, because `cors` needs them.
  */
 const plainHeaders = (c: Context) => {
   if (c.req.method !== 'POST' || c.req.header('origin') !== undefined) return
@@ -54,7 +54,7 @@ const plainHeaders = (c: Context) => {
   })
 }
 
-/** Turns the settings into the options of the app. `listening` has the rest: main.ts and deno-bun.ts use or refuse it. */
+/** Turns the settings into the options of the app. The entry file uses or refuses the rest, which is `listening`. */
 export const setUp = ({
   hosts,
   allowHost: _inHosts,

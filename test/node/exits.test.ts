@@ -44,68 +44,66 @@ const startWatch = (costMs = 0) => {
   }
 }
 
-describe('the timer', () => {
-  test.each([
-    [1, 1 / 8, 20],
-    [256, 1 / 256, 20],
-    [256, 1 / 64, 80],
-    [256, 1 / 8, 640],
-    [8192, 1 / 128, 1280],
-  ])('is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, costMs, pause) => {
-    const { begin, fire, looked, exited, answered } = startWatch(costMs)
-    for (let pid = 1; pid <= count; pid++) begin(pid)
-    expect(await fire()).toBe(20)
-    for (let sweeps = 2; sweeps <= 4; sweeps++) {
-      expect(await fire()).toBe(pause)
-      expect(looked).toHaveLength(sweeps * count)
-    }
-    for (const pid of looked) exited.add(pid)
-    expect(exited.size).toBe(count)
-    begin(0)
-    await fire()
-    expect(answered()).toEqual(Object.fromEntries([...exited].map((pid) => [pid, true])))
-    exited.add(0)
-    await fire()
-    // Nobody waits, and then somebody does.
-    expect(vi.getTimerCount()).toBe(0)
-    begin(0)
-    expect(await fire()).toBe(20)
-  })
+test.each([
+  [1, 1 / 8, 20],
+  [256, 1 / 256, 20],
+  [256, 1 / 64, 80],
+  [256, 1 / 8, 640],
+  [8192, 1 / 128, 1280],
+])('the timer is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, costMs, pause) => {
+  const { begin, fire, looked, exited, answered } = startWatch(costMs)
+  for (let pid = 1; pid <= count; pid++) begin(pid)
+  expect(await fire()).toBe(20)
+  for (let sweeps = 2; sweeps <= 4; sweeps++) {
+    expect(await fire()).toBe(pause)
+    expect(looked).toHaveLength(sweeps * count)
+  }
+  for (const pid of looked) exited.add(pid)
+  expect(exited.size).toBe(count)
+  begin(0)
+  await fire()
+  expect(answered()).toEqual(Object.fromEntries([...exited].map((pid) => [pid, true])))
+  exited.add(0)
+  await fire()
+  // Nobody waits, and then somebody does.
+  expect(vi.getTimerCount()).toBe(0)
+  begin(0)
+  expect(await fire()).toBe(20)
+})
 
-  test('ends each wait at its deadline, not before, after a last look', async () => {
-    const { begin, fire, exited, answered } = startWatch()
-    begin(1, 5)
-    begin(2, 30)
-    begin(3, 5)
-    exited.add(3)
-    expect(await fire()).toBe(5)
-    expect(answered()).toEqual({ 1: false, 3: true })
-    await fire()
-    expect(answered()).toEqual({ 1: false, 3: true })
-    await fire()
-    expect(answered()).toEqual({ 1: false, 2: false, 3: true })
-    begin(4, 0)
-    expect(await fire()).toBe(0)
-    expect(answered()).toMatchObject({ 4: false })
-  })
+test('the timer ends each wait at its deadline, not before, after a last look', async () => {
+  const { begin, fire, exited, answered } = startWatch()
+  begin(1, 5)
+  begin(2, 30)
+  begin(3, 5)
+  exited.add(3)
+  expect(await fire()).toBe(5)
+  expect(answered()).toEqual({ 1: false, 3: true })
+  await fire()
+  expect(answered()).toEqual({ 1: false, 3: true })
+  await fire()
+  expect(answered()).toEqual({ 1: false, 2: false, 3: true })
+  begin(4, 0)
+  expect(await fire()).toBe(0)
+  expect(answered()).toMatchObject({ 4: false })
+})
 
-  test('ends a wait in the sweep after one of its signals aborts, and leaves no listener', async () => {
-    const { begin, fire, exited, answered } = startWatch()
-    const [one, two, other] = [new AbortController(), new AbortController(), new AbortController()]
-    begin(1, 60_000, [one.signal, two.signal])
-    begin(2, 60_000, [other.signal])
-    begin(3, 60_000, [AbortSignal.abort()])
-    begin(4, 60_000, [two.signal])
-    await fire()
-    expect(answered()).toEqual({ 3: false })
-    expect([one, two, other].flatMap(({ signal }) => getEventListeners(signal, 'abort'))).toEqual([])
-    two.abort()
-    exited.add(4)
-    expect(await fire()).toBe(20)
-    // A process that has exited has exited.
-    expect(answered()).toEqual({ 1: false, 3: false, 4: true })
-    expect(vi.getTimerCount()).toBe(1)
-  })
+test('the timer ends a wait in the sweep after one of its signals aborts, and leaves no listener', async () => {
+  const { begin, fire, exited, answered } = startWatch()
+  const [one, two, other] = [new AbortController(), new AbortController(), new AbortController()]
+  begin(1, 60_000, [one.signal, two.signal])
+  begin(2, 60_000, [other.signal])
+  begin(3, 60_000, [AbortSignal.abort()])
+  begin(4, 60_000, [two.signal])
+  await fire()
+  expect(answered()).toEqual({ 3: false })
+  expect([one, two, other].flatMap(({ signal }) => getEventListeners(signal, 'abort'))).toEqual([])
+  two.abort()
+  exited.add(4)
+  expect(await fire()).toBe(20)
+  // A process that has exited has exited.
+  expect(answered()).toEqual({ 1: false, 3: false, 4: true })
+  expect(vi.getTimerCount()).toBe(1)
 })
 
 describe('waitMs', () => {

@@ -5,7 +5,7 @@ import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { lineLog } from '../../src/node/log.ts'
 import { dropped } from '../support/dropped.ts'
 import { emptyFolder } from '../support/folder.ts'
@@ -90,8 +90,8 @@ test.each(['calls back', 'throws'])('if a stream %s with an error, the lost line
     stream.emit('error', new Error('ENOSPC'))
   })
   const log = lineLog(stream)
-  for (const lines of ['ab', 'c', 'd', 'e']) {
-    for (const line of lines) log.write(line)
+  for (const lines of [['a', 'b'.repeat(MEBIBYTE - 2)], ['c'], ['d'], ['e']]) {
+    for (const line of lines) log.write(line, true)
     await log.flush()
   }
   expect(writes).toHaveLength(4)
@@ -114,52 +114,50 @@ test.each([
   if (path) closeSync(fd)
 })
 
-describe('a file', () => {
-  test('gets the lines where others left off, until its stream closes; then its descriptor is not used', async () => {
-    using folder = emptyFolder()
-    writeFileSync(folder.file('log'), 'something longer')
-    const stream = withFd(openSync(folder.file('log'), 'r+'))
-    const fd = Number(stream.fd)
-    const log = lineLog(stream)
-    log.write('one')
-    await log.flush()
-    writeSync(fd, Buffer.from('2\n'))
-    log.write('three')
-    await log.flush()
-    expect(readFileSync(folder.file('log'), 'utf8')).toBe('one\n2\nthree\nnger')
-    closeSync(fd)
-    expect(openSync(folder.file('other'), 'w')).toBe(fd)
-    stream.fd = null
-    log.write('a')
-    await log.flush()
-    expect(readFileSync(folder.file('other'), 'utf8')).toBe('')
-    closeSync(fd)
-  })
+test('a file gets the lines where others left off, until its stream closes; then its descriptor is not used', async () => {
+  using folder = emptyFolder()
+  writeFileSync(folder.file('log'), 'something longer')
+  const stream = withFd(openSync(folder.file('log'), 'r+'))
+  const fd = Number(stream.fd)
+  const log = lineLog(stream)
+  log.write('one')
+  await log.flush()
+  writeSync(fd, Buffer.from('2\n'))
+  log.write('three')
+  await log.flush()
+  expect(readFileSync(folder.file('log'), 'utf8')).toBe('one\n2\nthree\nnger')
+  closeSync(fd)
+  expect(openSync(folder.file('other'), 'w')).toBe(fd)
+  stream.fd = null
+  log.write('a')
+  await log.flush()
+  expect(readFileSync(folder.file('other'), 'utf8')).toBe('')
+  closeSync(fd)
+})
 
-  test('on a disk that is full after any byte has each line, whole or counted, and half a line on its own', async () => {
-    using folder = emptyFolder()
-    const lineOf = (i: number) => `<${i}>${'.'.repeat(i)}`
-    const isWhole = (line: string) => line === lineOf(Number.parseInt(line.slice(1), 10))
-    const attempt = fc.record({ room: fc.nat(70), lines: fc.integer({ min: 1, max: 4 }) })
-    const property = fc.asyncProperty(fc.array(attempt, { maxLength: 5 }), async (attempts) => {
-      const fd = openSync(folder.file('log'), 'w')
-      const log = lineLog(withFd(fd))
-      let count = 0
-      for (const { room, lines } of [...attempts, { room: Number.POSITIVE_INFINITY, lines: 1 }]) {
-        disk.room = room
-        for (let i = 0; i < lines; i++) log.write(lineOf(count++))
-        await log.flush()
-      }
-      closeSync(fd)
-      const text = readFileSync(folder.file('log'), 'utf8')
-      const lines = text.split('\n')
-      expect(lines.filter(isWhole).length + dropped(text), text).toBe(count)
-      expect(lines.slice(-2), text).toEqual([lineOf(count - 1), ''])
-      const torn = lines.filter((line) => !isWhole(line) && !line.endsWith('}'))
-      for (const line of torn) expect(line).toMatch(/^(<\d*>?\.*|\{.*)?$/)
-    })
-    await fc.assert(property, { numRuns: 500 })
+test('a file on a full disk has each line, whole or counted, and half a line on its own', async () => {
+  using folder = emptyFolder()
+  const lineOf = (i: number) => `<${i}>${'.'.repeat(i)}`
+  const isWhole = (line: string) => line === lineOf(Number.parseInt(line.slice(1), 10))
+  const attempt = fc.record({ room: fc.nat(70), lines: fc.integer({ min: 1, max: 4 }) })
+  const property = fc.asyncProperty(fc.array(attempt, { maxLength: 5 }), async (attempts) => {
+    const fd = openSync(folder.file('log'), 'w')
+    const log = lineLog(withFd(fd))
+    let count = 0
+    for (const { room, lines } of [...attempts, { room: Number.POSITIVE_INFINITY, lines: 1 }]) {
+      disk.room = room
+      for (let i = 0; i < lines; i++) log.write(lineOf(count++))
+      await log.flush()
+    }
+    closeSync(fd)
+    const text = readFileSync(folder.file('log'), 'utf8')
+    const lines = text.split('\n')
+    expect(lines.filter(isWhole).length + dropped(text), text).toBe(count)
+    expect(lines.slice(-2), text).toEqual([lineOf(count - 1), ''])
+    const torn = lines.filter((line) => !isWhole(line) && !line.endsWith('}'))
+    for (const line of torn) expect(line).toMatch(/^(<\d*>?\.*|\{.*)?$/)
   })
+  await fc.assert(property, { numRuns: 500 })
 })
 
 describeWith(['Linux'], 'on Linux', () => {

@@ -3,13 +3,15 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, lstatSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { clearStaleSocket, publicAccess } from '../../src/node/unix-socket.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsLinux } from '../support/needs.ts'
 import { pretendPlatform } from '../support/platform.ts'
 import { startCommand } from '../support/processes.ts'
 import { openRaw } from '../support/raw.ts'
+
+vi.mock('node:fs', { spy: true })
 
 const listenOn = async (path: string) => {
   const server = createServer().listen({ path })
@@ -92,37 +94,39 @@ describe('clearStaleSocket', () => {
     writeFileSync(folder.path, 'precious')
     await clearing
     expect(readFileSync(folder.path, 'utf8')).toBe('precious')
+    const stale = lstatSync(folder.file('stale'))
     const again = clearStaleSocket(folder.file('stale'))
     unlinkSync(folder.file('stale'))
     await again
+    // It was there a moment ago.
+    vi.mocked(lstatSync).mockReturnValueOnce(stale)
+    await clearStaleSocket(folder.file('stale'))
   })
 })
 
-describe('publicAccess', () => {
-  test.for([
-    [0o660, undefined],
-    [0o700, undefined],
-    [0o665, undefined],
-    [0o666, 'its mode is 0666'],
-    [0o702, 'its mode is 0702'],
-    ['abstract', 'it is abstract and has no mode'],
-  ] as const)('of a socket of mode %i: %s', async ([mode, why], context) => {
-    using folder = emptyFolder()
-    if (mode === 'abstract') needsLinux(context)
-    const path = mode === 'abstract' ? `\0${folder.path}` : folder.file('so cket')
-    using live = await listenOn(path)
-    if (mode !== 'abstract') {
-      chmodSync(path, mode)
-      expect(publicAccess(path)).toBe(why)
-    }
-    if (process.platform !== 'linux') return
-    const fd = Number(Reflect.get(Object(Reflect.get(live.server, '_handle')), 'fd'))
-    expect(publicAccess(fd)).toBe(why)
-    using _ = pretendPlatform('win32')
-    if (mode !== 'abstract') expect(publicAccess(path)).toBeUndefined()
-  })
+test.for([
+  [0o660, undefined],
+  [0o700, undefined],
+  [0o665, undefined],
+  [0o666, 'its mode is 0666'],
+  [0o702, 'its mode is 0702'],
+  ['abstract', 'it is abstract and has no mode'],
+] as const)('publicAccess of a socket of mode %i: %s', async ([mode, why], context) => {
+  using folder = emptyFolder()
+  if (mode === 'abstract') needsLinux(context)
+  const path = mode === 'abstract' ? `\0${folder.path}` : folder.file('so cket')
+  using live = await listenOn(path)
+  if (mode !== 'abstract') {
+    chmodSync(path, mode)
+    expect(publicAccess(path)).toBe(why)
+  }
+  if (process.platform !== 'linux') return
+  const fd = Number(Reflect.get(Object(Reflect.get(live.server, '_handle')), 'fd'))
+  expect(publicAccess(fd)).toBe(why)
+  using _ = pretendPlatform('win32')
+  if (mode !== 'abstract') expect(publicAccess(path)).toBeUndefined()
+})
 
-  test('is not told of what does not exist, or is not a socket', () => {
-    for (const none of ['/no/such/socket', 1_000_000, 0]) expect(publicAccess(none)).toBeUndefined()
-  })
+test('publicAccess is not told of what does not exist, or is not a socket', () => {
+  for (const none of ['/no/such/socket', 1_000_000, 0]) expect(publicAccess(none)).toBeUndefined()
 })
