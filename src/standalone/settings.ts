@@ -27,7 +27,8 @@ const parseCommandLine = (args: readonly string[]) => {
     const [reason] = messageOf(error)
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
       .split(/\.\s|\n/)
-    throw new SettingsError(`${reason}. See --help.`)
+    // A long name may be a misplaced secret too.
+    throw new SettingsError(`${reason?.replace(/ '-+[^' ]{16,}'/, '')}. See --help.`)
   }
 }
 

@@ -144,6 +144,7 @@ const HANDED = 'systemd hands over the socket (LISTEN_FDS): leave out --host, --
 
 test.each<[args: string[], env: Env, message: string]>([
   [['--unknown'], {}, "Unknown option '--unknown'. See --help."],
+  [[`--${'x'.repeat(24)}`], {}, 'Unknown option. See --help.'],
   [[`--token=${TOKEN}`], {}, "Unknown option '--token'. See --help."],
   [['--no-quiet'], {}, "Unknown option '--no-quiet'. See --help."],
   [['-x'], {}, "Unknown option '-x'. See --help."],
