@@ -82,6 +82,24 @@ test('a stream that stalls costs 1 MiB, half of it for lines that are not essent
   expect(dropped(writes[3] ?? '')).toBe(1)
 })
 
+test('two flushes at once wait for the same lines, and one write is under way at a time', async () => {
+  const under: Done[] = []
+  const { stream, writes } = recorder((done) => under.push(done))
+  const log = lineLog(stream)
+  const flushed: string[] = []
+  for (const line of 'abc') {
+    log.write(line)
+    if (line !== 'a') void log.flush().then(() => flushed.push(line))
+    await setImmediate()
+  }
+  expect(writes).toEqual(['a\n'])
+  under.shift()?.()
+  await setImmediate()
+  expect([writes, flushed]).toEqual([['a\n', 'b\nc\n'], []])
+  under.shift()?.()
+  await vi.waitFor(() => expect(flushed).toEqual(['b', 'c']))
+})
+
 test.each(['calls back', 'throws'])('if a stream %s with an error, the lost lines are counted', async (how) => {
   const { stream, writes } = recorder((done, count) => {
     if (count > 2) return done()
