@@ -121,7 +121,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
 
   const terminate = (pid: number, delivery: Partial<Delivery> = {}): Outcome | Promise<Outcome> => {
     // The app has checked the PID. But this may have other callers, and kill(2) takes 0 and below for process groups.
-    if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError(`Not a PID: ${pid}`)
+    if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError('Not an integer from 1 to 2147483647')
     const { waitMs, dryRun, stopWaiting = [], onSignal } = delivery
     // Keep this read right before the kill: in between, the PID could pass to another process.
     const stat = readStat(pid, dryRun || policy.needsUids)
