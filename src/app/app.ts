@@ -11,7 +11,7 @@ export interface AppOptions {
   signaller: Signaller
   /** How many requests may wait for an exit at once. Any more are answered 503, without a signal. Default: 256. */
   maxWaits?: number | undefined
-  /** Gets the cause of each 500. The client never gets it. Default: `console.error`, unless accessLog records it. */
+  /** Gets the cause of each 500. The client never gets it. Default: `console.error`. */
   onError?: (cause: unknown, c: Context) => void
   /** When it aborts, requests that wait for an exit are answered with `exited: false`. Default: never. */
   stopping?: AbortSignal | undefined
@@ -38,9 +38,7 @@ export interface AppOptions {
 export const createApp = ({
   signaller,
   maxWaits = 256,
-  onError = (cause, c) => {
-    if (!c.get('killOnRecord')) console.error(cause)
-  },
+  onError = (cause) => console.error(cause),
   stopping,
 }: AppOptions) => {
   const { supports = [] } = signaller
@@ -53,7 +51,7 @@ export const createApp = ({
   }
 
   // If the record fails, the answer stays the same: the signal is already out.
-  const record = (attempt: KillAttempt, c: Context) => {
+  const recordSignal = (attempt: KillAttempt, c: Context) => {
     c.set('killAttempt', attempt)
     try {
       c.get('onKillSignal')?.(attempt)
@@ -76,7 +74,7 @@ export const createApp = ({
     waits += wait
     try {
       const stopWaiting = waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
-      const onSignal: Delivery['onSignal'] = (outcome) => record({ pid, dryRun, comment, outcome }, c)
+      const onSignal: Delivery['onSignal'] = (outcome) => recordSignal({ pid, dryRun, comment, outcome }, c)
       const delivery = { instance, waitMs, dryRun, command, comment, stopWaiting, onSignal }
       const outcome = await terminate(pid, delivery satisfies Record<keyof Delivery, unknown>)
       c.set('killAttempt', { pid, dryRun, comment, outcome })

@@ -26,8 +26,6 @@ declare module 'hono' {
     killAttempt?: KillAttempt
     /** Called as soon as a signal is sent or forwarded, which may be long before the answer. */
     onKillSignal?: (attempt: KillAttempt) => void
-    /** Whether a record will have the cause of a 500. accessLog sets it. */
-    killOnRecord?: boolean
     /** Who calls, for the record: the name of a token or of a certificate. Untrusted text. */
     killCaller?: string | undefined
   }

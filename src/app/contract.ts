@@ -10,7 +10,7 @@ export const KILL_PATH = '/api/connections/kill'
 export const REASON_HEADER = 'Psys-Kill-Reason'
 
 const OF_THE_BODY = ['pid', ...FIELDS, 'unknown field', 'content-type', 'body', 'size'] as const
-const OF_THE_REQUEST = ['method', 'path', 'host', 'proxy', 'origin', 'cross-site', 'address'] as const
+const OF_THE_REQUEST = ['method', 'path', 'host', 'proxy', 'origin', 'cross-site'] as const
 const OF_THE_CALLER = ['token missing', 'token unknown', 'certificate'] as const
 /** All values of the header `Psys-Kill-Reason`. */
 export const REASONS = [...SIGNALLER_REASONS, ...OF_THE_BODY, ...OF_THE_REQUEST, ...OF_THE_CALLER] as const

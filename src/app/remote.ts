@@ -1,7 +1,14 @@
 import * as z from 'zod/mini'
 import { answers, KILL_PATH, REASON_HEADER } from './contract.ts'
 import { processSeen } from './request.ts'
-import { CONDITIONS, type Outcome, type OutcomeCode, SIGNALLER_REASONS, type Signaller } from './signaller.ts'
+import {
+  CONDITIONS,
+  type Delivery,
+  type Outcome,
+  type OutcomeCode,
+  SIGNALLER_REASONS,
+  type Signaller,
+} from './signaller.ts'
 
 /** A request to the peer, for any `fetch`. */
 export interface PeerRequest {
@@ -40,16 +47,16 @@ const fetchOnce = (url: string, init: PeerRequest) => {
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-/** Outcomes that a peer may answer to any request. */
-const UNSIGNALLED: OutcomeCode[] = [
-  'EPERM',
-  'ESRCH',
-  'too many waits',
+/** The outcomes that a peer may answer. Those of a signal depend on the request. */
+const outcomesOf = ({ dryRun, waitMs }: Partial<Delivery>): OutcomeCode[] => [
+  ...(dryRun
+    ? ['would send' as const]
+    : waitMs === undefined
+      ? ['sent' as const]
+      : ['exited' as const, 'running' as const]),
+  ...['EPERM' as const, 'ESRCH' as const, 'too many waits' as const],
   ...CONDITIONS.map((name) => `no ${name}` as const),
 ]
-const WITHOUT_WAIT: OutcomeCode[] = ['sent', ...UNSIGNALLED]
-const WITH_WAIT: OutcomeCode[] = ['exited', 'running', ...UNSIGNALLED]
-const AFTER_DRY_RUN: OutcomeCode[] = ['would send', ...UNSIGNALLED]
 
 const MAX_ANSWER_LENGTH = 4096
 
@@ -135,8 +142,7 @@ export const remoteSignaller = ({
       const isAnswer = ({ status, body }: { status: number; body: object }) =>
         status === response.status && JSON.stringify(body) === text
 
-      const expected = dryRun ? AFTER_DRY_RUN : waitMs === undefined ? WITHOUT_WAIT : WITH_WAIT
-      const code = expected.find((name) => isAnswer(answers[name]))
+      const code = outcomesOf(asked).find((name) => isAnswer(answers[name]))
       const reason = SIGNALLER_REASONS.find((word) => word === response.headers.get(REASON_HEADER))
       if (code === 'EPERM' || code === 'ESRCH') return { code, reason }
       if (code !== undefined) return { code }

@@ -18,8 +18,6 @@ export interface AccessLogOptions {
   getConnInfo?: GetConnInfo | undefined
 }
 
-const ID_HEADER = 'X-Request-Id'
-
 /** How many characters of a client's PID or path to record: enough for any PID, too few to fill a disk. */
 const MAX_LENGTH = 64
 const MAX_DETAIL_LENGTH = 128
@@ -52,8 +50,8 @@ const isSignal = (code: (Outcome | Progress)['code']) =>
 /**
  * Writes a record of every request. The response has the `id` of the record as `X-Request-Id`.
  *
- * The id is new for each request: it is never the client's. But if your service uses Hono's `requestId()`, before or
- * after this middleware, the id is Hono's. To trust a header: `requestId({ headerName: 'X-Correlation-Id' })`.
+ * The id is new for each request: it is never the client's. But if your service uses Hono's `requestId()` before this
+ * middleware, the id is Hono's. To trust a header: `requestId({ headerName: 'X-Correlation-Id' })`.
  *
  * A signal is recorded as soon as it is sent or forwarded. If the answer comes later, a second record with the same id
  * tells how the request ended. A request to another route has no outcome.
@@ -74,11 +72,11 @@ export const accessLog =
   ({ write, quiet = false, getConnInfo }: AccessLogOptions): MiddlewareHandler =>
   async (c, next) => {
     const start = performance.now()
-    const given = c.get('requestId') ?? crypto.randomUUID()
+    const id = c.get('requestId') ?? crypto.randomUUID()
     // Read it now: when the client has left, its address is gone.
     const remote = getConnInfo?.(c).remote.address
-    c.set('requestId', given)
-    c.header(ID_HEADER, given)
+    c.set('requestId', id)
+    c.header('X-Request-Id', id)
     let recorded: KillAttempt | undefined
 
     const record = (attempt: KillAttempt | undefined, status?: number) => {
@@ -89,8 +87,7 @@ export const accessLog =
       const signallerReason = outcome && 'reason' in outcome ? outcome.reason : undefined
       const line = JSON.stringify({
         time: new Date().toISOString(),
-        // Read it now: a requestId() after this middleware may have changed it.
-        id: c.get('requestId'),
+        id,
         remote,
         // Unverified: any client can send this header. Its end comes from the nearest proxy.
         forwarded: (c.req.header('x-forwarded-for') ?? c.req.header('forwarded'))?.slice(-MAX_DETAIL_LENGTH),
@@ -116,11 +113,8 @@ export const accessLog =
       }
     }
 
-    c.set('killOnRecord', true)
     c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT : undefined))
     await next()
-    const id = c.get('requestId')
-    if (id !== given && c.res.headers.get(ID_HEADER) === given) c.header(ID_HEADER, id)
     const attempt = c.get('killAttempt')
     const { status } = c.res
     const isRecorded = recorded?.outcome?.code === 'sent' && attempt?.outcome?.code === 'sent' && status === SENT

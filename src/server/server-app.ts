@@ -68,9 +68,10 @@ export const createServerApp = ({
     })
     .use(guard(checks, answerBrowsers(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
-  for (const guard of guards) server.use(KILL_PATH, guard)
+  for (const ownGuard of guards) server.use(KILL_PATH, ownGuard)
   if (token !== undefined) server.use(KILL_PATH, requireToken(token))
-  server.route('/', createApp(app))
+  // The record has the cause of each 500.
+  server.route('/', createApp({ ...app, onError: () => {} }))
   server.notFound((c) => refuse(c, serverAnswers.path))
   server.onError((error, c) => {
     c.set('killAttempt', { error })

@@ -15,25 +15,28 @@ const FIRST_FD = 3
 export const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
 
 /** A host as it is shown in an error. */
-const shown = (host: string) => (mayBeToken(host) ? 'the given host' : hostInUrl(host))
+const shownHost = (host: string) => (mayBeToken(host) ? 'the given host' : hostInUrl(host))
 
 /** Whether only programs on this machine can reach the host. */
 export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
 
 /**
- * The values of Host to accept on an address, or on a Unix domain socket if `host` is undefined; undefined means any.
+ * Throws a SettingsError if an open server listens beyond loopback.
  *
  * @param isOpen - whether the server accepts kills from everybody who reaches it.
- * @throws {SettingsError} if the server is open and the address is beyond loopback.
  */
-export const hostsAt = (host: string | undefined, isOpen: boolean, allowHost?: readonly string[]) => {
-  if (host === undefined) return allowHost
-  if (isLoopback(host)) return ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
-  if (!isOpen) return allowHost
+export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
+  if (!isOpen || isLoopback(host)) return
   throw new SettingsError(
-    `Listening on ${shown(host)} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
+    `Listening on ${shownHost(host)} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
   )
 }
+
+/** The values of Host to accept on an address, or on a Unix domain socket if `host` is undefined; undefined means any. */
+export const hostsAt = (host: string | undefined, allowHost?: readonly string[]) =>
+  host !== undefined && isLoopback(host)
+    ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
+    : allowHost
 
 /**
  * The descriptor of the socket that systemd hands over; undefined if it does not.
@@ -61,7 +64,7 @@ export const handedSocket = (env: Readonly<Record<string, string | undefined>>, 
 }
 
 /** What system errors mean here, and what to do. */
-const REASONS: Readonly<Record<string, string>> = {
+const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have that address; choose one that `ip address` lists',
   EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
@@ -71,12 +74,12 @@ const REASONS: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'the name cannot be looked up; choose an address',
 }
 const NO_FOLDER = 'its folder must exist, and this user must be allowed to write to it'
-const OF_SOCKETS: typeof REASONS = { ...REASONS, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
+const SOCKET_ADVICE: typeof ADVICE = { ...ADVICE, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
 
 /** Where to listen. */
 interface Place {
   fd: number | undefined
-  socket: string | undefined
+  socket?: string | undefined
   host: string
   port: number
 }
@@ -85,7 +88,7 @@ interface Place {
  * Listens where the settings say, and nowhere else.
  *
  * @returns
- *   - `host`, the address; undefined on a Unix domain socket.
+ *   - `address`; undefined on a Unix domain socket.
  *   - `place`, for people: `http://HOST:PORT`, or the path of the socket.
  *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
  * @throws {SettingsError} if it cannot listen.
@@ -110,16 +113,16 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
     }
     await listening
   } catch (error) {
-    const reasons = socket === undefined ? REASONS : OF_SOCKETS
-    const reason = reasons[String(errorCode(error))] ?? messageOf(error)
-    throw new SettingsError(`Cannot listen on ${path ?? `${shown(host)}:${port}`}: ${reason}.`)
+    const advice = socket === undefined ? ADVICE : SOCKET_ADVICE
+    const text = advice[String(errorCode(error))] ?? messageOf(error)
+    throw new SettingsError(`Cannot listen on ${path ?? `${shownHost(host)}:${port}`}: ${text}.`)
   }
   const bound = server.address()
-  const tcp = typeof bound === 'object' ? bound : null
-  const at = fd === undefined ? (socket === undefined ? host : undefined) : tcp?.address
-  if (at === undefined) {
+  const tcp = socket === undefined && typeof bound === 'object' ? bound : undefined
+  if (!tcp) {
     if (isTls) throw new SettingsError('A Unix domain socket has no TLS; leave out --tls-….')
     return { place: path, publicAccess: publicAccess(fd ?? socket ?? '') }
   }
-  return { host: at, place: `${isTls ? 'https' : 'http'}://${hostInUrl(at)}:${tcp?.port ?? port}` }
+  const address = fd === undefined ? host : tcp.address
+  return { address, place: `${isTls ? 'https' : 'http'}://${hostInUrl(address)}:${tcp.port}` }
 }

@@ -7,16 +7,18 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import type { MiddlewareHandler } from 'hono'
 import packageJson from '../../package.json' with { type: 'json' }
 import { lineLog } from '../node/log.ts'
+import { nodeSignaller } from '../node/node-signaller.ts'
 import { createServerApp } from '../server/server-app.ts'
 import { requireToken } from '../server/token.ts'
 import { GRACE_MS, serveConnections } from './connections.ts'
-import { hostsAt, listen } from './listen.ts'
+import { hostsAt, listen, refuseOpenNetwork } from './listen.ts'
 import { HELP } from './options.ts'
-import { fail, messageOf, warn } from './report.ts'
+import { plainHeaders } from './plain-headers.ts'
+import { exitWith, messageOf, SettingsError, warn } from './report.ts'
 import type { NamedTokens } from './secrets.ts'
 import { askedFor, readSettings, type Settings } from './settings.ts'
-import { type Nothing, setUp, warnAtStart } from './setup.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
+import { warnAtStart } from './warnings.ts'
 
 /** How long a stop waits for a log reader that stalls, in milliseconds. */
 const FLUSH_MS = 1000
@@ -33,10 +35,18 @@ const replaceableCheck = (tokens: NamedTokens) => {
   return { guard, replace }
 }
 
+/** Makes the signaller. If --protect or --only-uid needs a /proc that is not there, the settings are wrong. */
+const signallerOf = ({ protect, onlyUid }: Settings) => {
+  try {
+    return nodeSignaller({ protect, onlyUids: onlyUid })
+  } catch (error) {
+    throw error instanceof Error ? new SettingsError(error.message) : error
+  }
+}
+
 const serve = async (settings: Settings) => {
-  const { options, quiet, canReload, listening } = setUp(settings)
-  const { fd, host, port, socket, tls: tlsFiles, ...rest } = listening
-  rest satisfies Nothing
+  const { isOpen, quiet, tokenFile, tls: tlsFiles } = settings
+  const signaller = signallerOf(settings)
   const output = lineLog(process.stdout)
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const stopping = new AbortController()
@@ -76,14 +86,22 @@ const serve = async (settings: Settings) => {
     }
   }
   // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
-  process.on('SIGHUP', canReload && !isatty(0) ? reload : end)
+  process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)
 
   // Only a listening server knows the address of a systemd socket. So the app is created now, in the same turn of the
   // event loop, before a request is read.
-  const { host: address, place, publicAccess } = await listen(server, { fd, host, port, socket })
-  const hosts = hostsAt(address, settings.isOpen, settings.allowHost)
-  const log = { write: output.write, quiet, getConnInfo }
-  const app = createServerApp({ ...options, hosts, guards, stopping: stopping.signal, log })
+  const { address, place, publicAccess } = await listen(server, settings)
+  if (address !== undefined) refuseOpenNetwork(address, isOpen)
+  const app = createServerApp({
+    signaller,
+    log: { write: output.write, quiet, getConnInfo },
+    hosts: hostsAt(address, settings.allowHost),
+    allowProxy: settings.allowProxy || !isOpen,
+    origins: settings.allowOrigin,
+    prepare: plainHeaders,
+    guards,
+    stopping: stopping.signal,
+  })
   answerWith(getRequestListener(app.fetch))
   warnAtStart(settings, address, publicAccess)
   say(`listening on ${place}`)
@@ -96,4 +114,4 @@ const main = async () => {
   else await serve(readOwnSettings())
 }
 
-main().catch(fail)
+main().catch(exitWith)

@@ -12,7 +12,7 @@ export const mayBeToken = (text: string) => /[\w.~+/-]{16}/.test(text)
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
 
 /** Writes the one line of a SettingsError and ends the process with status 1. Throws any other error again. */
-export const fail = (error: unknown): never => {
+export const exitWith = (error: unknown): never => {
   if (!(error instanceof SettingsError)) throw error
   warn(error.message)
   process.exit(1)

@@ -10,7 +10,7 @@ type Warn = (text: string) => void
 export type NamedTokens = Readonly<Record<string, string>>
 
 /** A path as it is shown in an error. If it does not look like a path, it may be a misplaced token: it is not shown. */
-const shown = (path: string) => (/^(\.|\/.*\/|[a-z]:\\)/is.test(path) ? ` ${path}` : ' (its path is not shown)')
+const shownPath = (path: string) => (/^(\.|\/.*\/|[a-z]:\\)/is.test(path) ? ` ${path}` : ' (its path is not shown)')
 
 /**
  * Reads a file that a setting names. It must be a regular file. A pipe would block the start until somebody writes to
@@ -23,7 +23,7 @@ const shown = (path: string) => (/^(\.|\/.*\/|[a-z]:\\)/is.test(path) ? ` ${path
 export const readSettingFile = (file: string, what: string, warn: Warn, isSecret = false) => {
   let reason: unknown = 'it is not a regular file'
   const tell = (verb: string, right: string) =>
-    warn(`Every local user may ${verb} the ${what} file${shown(file)}; run chmod o-${right} on it.`)
+    warn(`Every local user may ${verb} the ${what} file${shownPath(file)}; run chmod o-${right} on it.`)
   try {
     const status = statSync(file)
     // Modes mean nothing on Windows.
@@ -36,7 +36,7 @@ export const readSettingFile = (file: string, what: string, warn: Warn, isSecret
   } catch (error) {
     reason = errorCode(error)
   }
-  throw new SettingsError(`Cannot read the ${what} file${shown(file)}: ${reason}.`)
+  throw new SettingsError(`Cannot read the ${what} file${shownPath(file)}: ${reason}.`)
 }
 
 /** The lines of a token file with their places, without comments and empty lines. trim removes a byte order mark. */
@@ -76,6 +76,6 @@ export const readTokens = (
     tokens.set(name, token)
   }
   if (file !== undefined && tokens.size === 0)
-    throw new SettingsError(`The token file${shown(file)} has no token in it.`)
+    throw new SettingsError(`The token file${shownPath(file)} has no token in it.`)
   return tokens.size > 0 ? Object.fromEntries(tokens) : undefined
 }

@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
 import { errorCode } from '../node/error-code.ts'
-import { handedSocket, hostsAt } from './listen.ts'
+import { handedSocket, refuseOpenNetwork } from './listen.ts'
 import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
 import { mayBeToken, messageOf, SettingsError } from './report.ts'
 import { readTokens } from './secrets.ts'
@@ -44,7 +44,7 @@ const refuseUnknownVariables = (env: Environment) => {
 }
 
 /** Repeats a value in an error, unless it may be a token. */
-const shown = (value: unknown) => {
+const shownValue = (value: unknown) => {
   const text = JSON.stringify(value)
   return mayBeToken(text) ? '' : `, not ${text}`
 }
@@ -77,7 +77,7 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   if (error) {
     const [name = '', { takes } = SETTINGS.host] =
       Object.entries(SETTINGS).find(([key]) => key === error.issues[0]?.path[0]) ?? []
-    throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${takes}${shown(givenFor(name))}.`)
+    throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${takes}${shownValue(givenFor(name))}.`)
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 
@@ -98,9 +98,8 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
   /** Whether the server accepts kills from everybody who reaches it. */
   const isOpen = tokens === undefined && clientCa === undefined
-  /** The values of Host to accept. For a socket of systemd, main.ts finds them after listening. */
-  const hosts = hostsAt(onSocket ? undefined : host, isOpen, allowHost)
-  return { ...settings, fd, host, tls, tokens, isOpen, allowHost, hosts }
+  if (!onSocket) refuseOpenNetwork(host, isOpen)
+  return { ...settings, fd, host, tls, tokens, isOpen, allowHost }
 }
 
 export type Settings = ReturnType<typeof readSettings>

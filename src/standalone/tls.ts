@@ -18,9 +18,9 @@ export interface TlsFiles {
 /** How long a client may take for the handshake, in milliseconds. */
 const HANDSHAKE_MS = 5000
 /** How many connections may be open. Node refuses any more. An unfinished handshake takes up to 80 kB. */
-const MAX_CONNECTIONS = 500
+const MAX_TLS_CONNECTIONS = 500
 /** The same with a client CA. A large client certificate takes up to 400 kB. */
-const MAX_WITH_CERTIFICATES = 300
+const MAX_WITH_CLIENT_CA = 300
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
@@ -107,7 +107,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
       requestCert: clientCa !== undefined,
       rejectUnauthorized: false,
     })
-    server.maxConnections = clientCa === undefined ? MAX_CONNECTIONS : MAX_WITH_CERTIFICATES
+    server.maxConnections = clientCa === undefined ? MAX_TLS_CONNECTIONS : MAX_WITH_CLIENT_CA
     return server
   }
 

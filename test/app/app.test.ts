@@ -114,15 +114,11 @@ describe('a surprise is 500: the cause goes to onError and never to the client',
     },
   )
 
-  const failing = recordingSignaller(raise(SECRET))
-  test.each<[where: string, variables: (c: Context) => void, logged: boolean]>([
-    ['to console.error', () => {}, true],
-    ['to console.error, if the host listens for signals alone', (c) => c.set('onKillSignal', () => {}), true],
-    ['nowhere else, if it is on record', (c) => c.set('killOnRecord', true), false],
-  ])('by default it goes %s', async (_where, variables, logged) => {
+  test('by default it goes to console.error', async () => {
     using error = vi.spyOn(console, 'error').mockImplementation(() => {})
-    expect(await told(post(behind(setting(variables), failing), { pid: 1234 }))).toEqual(FAILED)
-    expect(error.mock.calls).toEqual(logged ? [[SECRET]] : [])
+    const app = createApp({ signaller: recordingSignaller(raise(SECRET)) })
+    expect(await told(post(app, { pid: 1234 }))).toEqual(FAILED)
+    expect(error.mock.calls).toEqual([[SECRET]])
   })
 })
 

@@ -43,16 +43,13 @@ type Program = Readonly<{ what: string; file: string; lacks?: readonly Feature[]
 export type Implementation = Program & { runtime: Runtime }
 
 export const ANY_URL = /(http:\/\/[^/\s]+)/
-export const DENO_BUN_ENTRY = inFolder('../../src/standalone/deno-bun.ts')
 const ALL = ['--no-lock', '--allow-all']
 const LESS = ['--no-lock', '--allow-env', '--allow-run']
-const PORT = ['--port', '0']
-const HOST = ['--host', '127.0.0.1', ...PORT]
 
-const single: Program = { what: 'single file', file: BUILT_FILE, after: PORT, isOurs: true }
+const single: Program = { what: 'single file', file: BUILT_FILE, after: ['--port', '0'], isOurs: true }
 const main: Program = { ...single, what: 'main.ts', file: inFolder('../../src/standalone/main.ts') }
-const entry: Program = { what: 'deno-bun.ts', file: DENO_BUN_ENTRY, lacks: ['connections'] }
 const embedding: Program = { what: 'embedded', file: inFolder('embedding.mjs'), lacks: ['connections', 'server'] }
+const exported: Program = { ...embedding, what: 'default export', file: inFolder('exported.mjs') }
 const less = ({ what, lacks = [], ...program }: Program, ...before: string[]): Program => {
   return { ...program, what: `${what}, less allowed`, before, lacks: [...lacks, 'look'] }
 }
@@ -65,8 +62,8 @@ export const implementations: readonly Implementation[] = [
   ...on('Node 20', single, embedding),
   ...(['Node 22', 'Node 24', 'Node 26'] as const).flatMap((runtime) => on(runtime, single, main)),
   ...on('Deno', onDeno(single), less(single, 'run', ...LESS, '--allow-net', '--allow-sys'), onDeno(embedding)),
-  ...on('Deno', { ...entry, before: ['serve', ...ALL, ...HOST] }, less(entry, 'serve', ...LESS, ...HOST)),
-  ...on('Bun', single, main, embedding, { ...entry, lacks: ['connections', 'target'] }),
+  ...on('Deno', onDeno(main), { ...exported, before: ['serve', ...ALL, '--host', '127.0.0.1', '--port', '0'] }),
+  ...on('Bun', single, main, embedding, exported),
 ]
 
 /** Starts an implementation, if possible as another user. */

@@ -1,5 +1,5 @@
 import type { MiddlewareHandler } from 'hono'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { refuse } from '../../src/app/attempt.ts'
 import { KILL_PATH, serverAnswers } from '../../src/app/contract.ts'
 import type { Outcome } from '../../src/app/signaller.ts'
@@ -163,12 +163,21 @@ test.each(['/', '/api/connections', `${KILL_PATH}/`, '/healthz/', '/ünï'])(
   },
 )
 
-test('an unexpected error of a guard is a 500 that does not tell the client, and a record that does', async () => {
-  const { ask, records } = serverWith({ guards: [() => Promise.reject(new Error('the secret cause'))] })
-  expect(await told(ask())).toEqual([500, '{"error":"Failed to kill process"}', null])
-  const error = expect.stringMatching(/^Error: the secret cause\n +at /)
-  expect(records()).toMatchObject([{ outcome: 'failed', status: 500, error }])
-})
+const failing = () => Promise.reject(new Error('the secret cause'))
+test.each<[whose: string, options: Partial<ServerOptions>]>([
+  ['a guard', { guards: [failing] }],
+  ['the signaller', { signaller: { terminate: failing } }],
+])(
+  'an unexpected error of %s is a 500 that does not tell the client, and once in the record',
+  async (_whose, options) => {
+    using error = vi.spyOn(console, 'error').mockImplementation(() => {})
+    const { ask, records } = serverWith(options)
+    expect(await told(ask())).toEqual([500, '{"error":"Failed to kill process"}', null])
+    const cause = expect.stringMatching(/^Error: the secret cause\n +at /)
+    expect(records()).toMatchObject([{ outcome: 'failed', status: 500, error: cause }])
+    expect(error).not.toHaveBeenCalled()
+  },
+)
 
 test('names of tokens are in the record', async () => {
   const { ask, records } = serverWith({ token: { alice: TOKEN, bob: 'the-token-of-bob' } })

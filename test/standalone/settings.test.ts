@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { hostsAt } from '../../src/standalone/listen.ts'
 import { HELP, optionOf, SETTINGS, variableOf } from '../../src/standalone/options.ts'
 import { askedFor } from '../../src/standalone/settings.ts'
-import type { Nothing } from '../../src/standalone/setup.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { type Env, messageOf, read, TOKEN } from '../support/settings.ts'
 
@@ -11,16 +11,7 @@ const withToken = { PSYS_KILL_TOKEN: TOKEN }
 const LOOPBACK = ['localhost', '127.0.0.1', '[::1]']
 
 test('without settings it listens on loopback for loopback names, and requires nothing', () => {
-  const hosts = [...LOOPBACK, '127.0.0.1']
-  expect(read()).toEqual({ host: '127.0.0.1', port: 3000, isOpen: true, allowProxy: false, hosts, quiet: false })
-})
-
-test('a setting that an entry does not use does not compile', () => {
-  const { socket: _used, ...rest } = { socket: '', newSetting: '' }
-  // @ts-expect-error
-  rest satisfies Nothing
-  const { newSetting: _usedToo, ...nothing } = rest
-  nothing satisfies Nothing
+  expect(read()).toEqual({ host: '127.0.0.1', port: 3000, isOpen: true, allowProxy: false, quiet: false })
 })
 
 describe('each setting', () => {
@@ -187,10 +178,10 @@ test.each<[args: string[], env: Env, message: string]>([
 })
 
 test.each<[args: string[], env: Env, settings: object]>([
-  [[], { ...SOCKET, PORT: '8080' }, { socket: '/run/s', hosts: undefined }],
-  [['--socket', '/run/s'], { PSYS_KILL_HOST: '0.0.0.0', PORT: '1' }, { socket: '/run/s', hosts: undefined }],
-  [['--socket', '/run/s'], { PSYS_KILL_SOCKET: '/run/other' }, { socket: '/run/s', hosts: undefined }],
-  [['--socket', '/run/s', '--allow-host', 'a.example'], {}, { hosts: ['a.example'] }],
+  [[], { ...SOCKET, PORT: '8080' }, { socket: '/run/s' }],
+  [['--socket', '/run/s'], { PSYS_KILL_HOST: '0.0.0.0', PORT: '1' }, { socket: '/run/s' }],
+  [['--socket', '/run/s'], { PSYS_KILL_SOCKET: '/run/other' }, { socket: '/run/s' }],
+  [['--socket', '/run/s', '--allow-host', 'a.example'], {}, { allowHost: ['a.example'] }],
   [[], { ...mine, PORT: '8080' }, { fd: 3 }],
   [[], { LISTEN_PID: mine.LISTEN_PID }, { fd: undefined }],
   [['--port', '0'], theirs, { fd: undefined, port: 0 }],
@@ -219,8 +210,10 @@ test.each([
 ])('%j is beyond loopback: it requires a token, and then accepts any Host, or those named', (host) => {
   expect(messageOf(['--host', host])).toMatch(/^Listening on .+ lets the network in: set a token .+ 127\.0\.0\.1\.$/)
   expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('lets the network in')
-  expect(read(['--host', host], withToken)).toMatchObject({ hosts: undefined, tokens: { '': TOKEN }, isOpen: false })
-  expect(read(['--host', host, '--allow-host', 'a.example'], withToken).hosts).toEqual(['a.example'])
+  const settings = read(['--host', host, '--allow-host', 'a.example'], withToken)
+  expect(settings).toMatchObject({ tokens: { '': TOKEN }, isOpen: false })
+  expect(hostsAt(settings.host, settings.allowHost)).toEqual(['a.example'])
+  expect(hostsAt(settings.host)).toBeUndefined()
 })
 
 test.each([
@@ -230,7 +223,15 @@ test.each([
   ['::1', '::1', '[::1]'],
   ['[::1]', '::1', '[::1]'],
 ])('%s is loopback: no token, and only its own names and those added', (given, host, name) => {
-  expect(read(['--host', given])).toMatchObject({ host, hosts: [...LOOPBACK, name] })
-  const { hosts } = read(['--host', given, '--allow-host', 'a.example , [fe80::1]', '--allow-host', 'under_score'])
-  expect(hosts).toEqual([...LOOPBACK, name, 'a.example', '[fe80::1]', 'under_score'])
+  const { allowHost, ...settings } = read([
+    '--host',
+    given,
+    '--allow-host',
+    'a.example , [fe80::1]',
+    '--allow-host',
+    'b_c',
+  ])
+  expect(settings).toMatchObject({ host, isOpen: true })
+  expect(hostsAt(host)).toEqual([...LOOPBACK, name])
+  expect(hostsAt(host, allowHost)).toEqual([...LOOPBACK, name, 'a.example', '[fe80::1]', 'b_c'])
 })

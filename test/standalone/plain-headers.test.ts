@@ -2,12 +2,10 @@ import type { Context } from 'hono'
 import { expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/contract.ts'
 import { createServerApp } from '../../src/server/index.ts'
-import { setUp } from '../../src/standalone/setup.ts'
-import { pretendPlatform } from '../support/platform.ts'
-import { read, TOKEN } from '../support/settings.ts'
+import { plainHeaders } from '../../src/standalone/plain-headers.ts'
+import { TOKEN } from '../support/token.ts'
 
 const ORIGIN = 'https://tools.example'
-const { prepare } = setUp(read()).options
 
 /** A server whose every request has the id `1`. */
 const serverWith = (prepare: (c: Context) => void) =>
@@ -39,12 +37,7 @@ test.each<[what: string, headers: Record<string, string>, init?: { path?: string
     const response = await serverWith(prepare).request(path, { method, headers, body })
     return { status: response.status, body: await response.text(), headers: Object.fromEntries(response.headers) }
   }
-  const answer = await answerOf(prepare)
+  const answer = await answerOf(plainHeaders)
   expect(answer).toEqual(await answerOf(() => {}))
   expect(answer.headers).toMatchObject({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' })
-})
-
-test.each(['--protect=sshd', '--only-uid=0'])('%s needs /proc, and the error says what to do', (arg) => {
-  using _windows = pretendPlatform('win32')
-  expect(() => setUp(read([arg]))).toThrow(/^Names to protect and user ids need Linux: leave out --only-uid/)
 })
