@@ -55,25 +55,8 @@ export const readBootId = () =>
 /** Seconds since boot, as the kernel counts them; NaN if the kernel does not tell. */
 export const readUptime = () => Number.parseFloat(orUndefined(() => readShort('/proc/uptime')) ?? '')
 
-/**
- * Returns a warning of one line if /proc cannot be read on Linux. Otherwise returns undefined.
- *
- * @param protect - the option of nodeSignaller. Default: none.
- */
-export const procWarning = (protect: readonly unknown[] = []) => {
-  if (!onLinux() || procIsOurs()) return undefined
-  const lost =
-    protect.length > 0
-      ? 'nothing is killed, because any PID could be a thread of a protected process'
-      : 'zombies and threads look like processes, and a thread of PID 1 or of psys-kill is not protected'
-  return `Cannot read this system's own /proc: ${lost}. instance and command are not supported.`
-}
-
-/** Whether this process may signal those of other users: with CAP_KILL (bit 5) on Linux, or as root elsewhere. */
-export const mayKillOthers = () => {
-  const status = orUndefined(() => readShort('/proc/self/status')) ?? ''
-  const [, effective] = /^CapEff:\s*(\S+)/m.exec(status) ?? []
-  // Deno does not tell the user without --allow-sys.
-  if (effective === undefined) return orUndefined(() => process.getuid?.()) === 0
-  return (Number.parseInt(effective, 16) & 0x20) !== 0
-}
+/** Returns a warning of one line if /proc cannot be read on Linux. Otherwise returns undefined. */
+export const procWarning = () =>
+  onLinux() && !procIsOurs()
+    ? "Cannot read this system's own /proc: zombies and threads look like processes, instance and command are not supported, and with --protect nothing is killed."
+    : undefined

@@ -15,8 +15,7 @@ import { hostsAt, listen, refuseOpenNetwork } from './listen.ts'
 import { HELP } from './options.ts'
 import { plainHeaders } from './plain-headers.ts'
 import { exitWith, messageOf, SettingsError, warn } from './report.ts'
-import type { NamedTokens } from './secrets.ts'
-import { askedFor, readSettings, type Settings } from './settings.ts'
+import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
 import { warnAtStart } from './warnings.ts'
 
@@ -24,16 +23,6 @@ import { warnAtStart } from './warnings.ts'
 const FLUSH_MS = 1000
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
-
-/** A check of the token, which a reload can replace. */
-const replaceableCheck = (tokens: NamedTokens) => {
-  let check = requireToken(tokens)
-  const guard: MiddlewareHandler = (c, next) => check(c, next)
-  const replace = (others: NamedTokens) => {
-    check = requireToken(others)
-  }
-  return { guard, replace }
-}
 
 /** Makes the signaller. If --protect or --only-uid needs a /proc that is not there, the settings are wrong. */
 const signallerOf = ({ protect, onlyUid }: Settings) => {
@@ -51,8 +40,10 @@ const serve = async (settings: Settings) => {
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const stopping = new AbortController()
   const tls = tlsFiles && (await prepareTls(tlsFiles, warn))
-  const token = settings.tokens && replaceableCheck(settings.tokens)
-  const guards = [...(tlsFiles?.clientCa === undefined ? [] : [requireCertificate]), ...(token ? [token.guard] : [])]
+  // A reload replaces the check.
+  const token = settings.tokens && { check: requireToken(settings.tokens) }
+  const checkToken: MiddlewareHandler[] = token ? [(c, next) => token.check(c, next)] : []
+  const guards = [...(tlsFiles?.clientCa === undefined ? [] : [requireCertificate]), ...checkToken]
   const { server, answerWith, uploaded, stop } = serveConnections(tls?.create ?? createServer)
 
   const end = async (signal: NodeJS.Signals) => {
@@ -73,7 +64,7 @@ const serve = async (settings: Settings) => {
       const { tokens } = readOwnSettings()
       // If a file is wrong, this or the line above throws, before anything changes.
       const certificate = tls?.renew()
-      if (tokens) token?.replace(tokens)
+      if (token && tokens) token.check = requireToken(tokens)
       await uploaded()
       const counts = [
         ...(tokens ? [`tokens ${Object.keys(tokens).join(', ') || 'without a name'}`] : []),
@@ -108,9 +99,9 @@ const serve = async (settings: Settings) => {
 }
 
 const main = async () => {
-  const asked = askedFor(process.argv.slice(2))
-  if (asked === 'help') process.stdout.write(HELP)
-  else if (asked === 'version') process.stdout.write(`${packageJson.version}\n`)
+  const asked = parseCommandLine(process.argv.slice(2))
+  if (asked['help']) process.stdout.write(HELP)
+  else if (asked['version']) process.stdout.write(`${packageJson.version}\n`)
   else await serve(readOwnSettings())
 }
 

@@ -11,7 +11,8 @@ type Environment = Readonly<Record<string, string | undefined>>
 const schema = z.object(SETTINGS)
 const NAMES = Object.keys(SETTINGS)
 
-const parseCommandLine = (args: readonly string[]) => {
+/** The options on a command line, unchecked. Throws a SettingsError for an unknown one. */
+export const parseCommandLine = (args: readonly string[]) => {
   const options: Options = {
     ...Object.fromEntries(Object.entries(SETTINGS).map(([name, { option }]) => [optionOf(name), option])),
     help: { type: 'boolean', short: 'h' },
@@ -47,12 +48,6 @@ const refuseUnknownVariables = (env: Environment) => {
 const shownValue = (value: unknown) => {
   const text = JSON.stringify(value)
   return mayBeToken(text) ? '' : `, not ${text}`
-}
-
-/** Returns `help` or `version` if the command line has that option; otherwise undefined. */
-export const askedFor = (args: readonly string[]) => {
-  const line = parseCommandLine(args)
-  return (['help', 'version'] as const).find((name) => line[name])
 }
 
 /**

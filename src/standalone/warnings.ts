@@ -1,4 +1,4 @@
-import { mayKillOthers, procWarning } from '../node/proc.ts'
+import { procWarning } from '../node/proc.ts'
 import { isLoopback } from './listen.ts'
 import { warn } from './report.ts'
 import type { Settings } from './settings.ts'
@@ -10,18 +10,16 @@ import type { Settings } from './settings.ts'
  * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.
  */
 export const warnAtStart = (
-  { isOpen, protect, tokens, tls }: Settings,
+  { isOpen, tokens, tls }: Settings,
   host: string | undefined,
   publicAccess: string | undefined,
 ) => {
-  const blind = procWarning(protect)
+  const blind = procWarning()
   if (blind !== undefined) warn(blind)
-  const whose = mayKillOthers() ? 'any process' : 'any of your processes'
-  if (isOpen && host !== undefined) warn(`Every local user can now kill ${whose}: set a token, or use --socket.`)
+  const open = 'Every local user can now kill whatever this server may kill'
+  if (isOpen && host !== undefined) warn(`${open}: set a token, or use --socket.`)
   if (isOpen && publicAccess !== undefined)
-    warn(
-      `Every local user can now kill ${whose} through the socket, because ${publicAccess}: set a token, or mode 0660.`,
-    )
+    warn(`${open} through the socket, because ${publicAccess}: set a token, or mode 0660.`)
   if (tokens && !tls && host !== undefined && !isLoopback(host))
     warn('The token travels in clear text: use --tls-cert, or a reverse proxy with TLS.')
 }

@@ -190,7 +190,7 @@ describeWith(['Linux'], 'a socket of systemd', () => {
       if (mode !== 0) chmodSync(path, mode)
       await using server = await activate(listener, more)
       expect(server.url).toBe('the socket of systemd')
-      const warning = `^psys-kill: Every local user can now kill any.* through the socket, because ${why}: set a token, .+\\.\n$`
+      const warning = `^psys-kill: Every local user can now kill .+ through the socket, because ${why}: set a token, .+\\.\n$`
       expect(server.stderr()).toMatch(why === '' ? /^$/ : new RegExp(warning))
       if (mode !== 0) expect(await ask(path, { host: 'any.example' })).toBe(more ? 401 : 400)
     },

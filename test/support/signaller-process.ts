@@ -15,7 +15,7 @@ import { procWarning } from './proc.ts'
 const options = JSON.parse(process.argv[2])
 const { supports, terminate } = nodeSignaller(options)
 const say = (value) => console.log(JSON.stringify(value))
-say({ pid: process.pid, supports, warning: procWarning(options.protect) })
+say({ pid: process.pid, supports, warning: procWarning() })
 createInterface({ input: process.stdin }).on('line', async (line) => {
   const { pid, ...conditions } = JSON.parse(line)
   try {
