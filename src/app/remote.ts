@@ -47,16 +47,11 @@ const fetchOnce = (url: string, init: PeerRequest) => {
   return globalThis.fetch(url, inBrowser ? init : streamed)
 }
 
-/** The outcomes that a peer may answer. Those of a signal depend on the request. */
-const outcomesOf = ({ dryRun, waitMs }: Partial<Delivery>): OutcomeCode[] => [
-  ...(dryRun
-    ? ['would send' as const]
-    : waitMs === undefined
-      ? ['sent' as const]
-      : ['exited' as const, 'running' as const]),
-  ...['EPERM' as const, 'ESRCH' as const, 'too many waits' as const],
-  ...CONDITIONS.map((name) => `no ${name}` as const),
-]
+/** The outcomes that a peer may answer to any request. */
+const REFUSED: OutcomeCode[] = ['EPERM', 'ESRCH', 'too many waits', ...CONDITIONS.map((name) => `no ${name}` as const)]
+/** The outcomes that a peer may answer if it refuses nothing. */
+const accepted = ({ dryRun, waitMs }: Partial<Delivery>): OutcomeCode[] =>
+  dryRun ? ['would send'] : waitMs === undefined ? ['sent'] : ['exited', 'running']
 
 const MAX_ANSWER_LENGTH = 4096
 
@@ -142,7 +137,7 @@ export const remoteSignaller = ({
       const isAnswer = ({ status, body }: { status: number; body: object }) =>
         status === response.status && JSON.stringify(body) === text
 
-      const code = outcomesOf(asked).find((name) => isAnswer(answers[name]))
+      const code = [...accepted(asked), ...REFUSED].find((name) => isAnswer(answers[name]))
       const reason = SIGNALLER_REASONS.find((word) => word === response.headers.get(REASON_HEADER))
       if (code === 'EPERM' || code === 'ESRCH') return { code, reason }
       if (code !== undefined) return { code }
