@@ -31,15 +31,15 @@ declare module 'hono' {
   }
 }
 
-/** Notes why a request is refused, for the record and for the answer. */
-export const noteRefusal = (c: Context, refusal: Pick<KillAttempt, 'pid' | 'reason' | 'detail'>) => {
-  c.set('killAttempt', refusal)
-  return refusal
-}
-
 /** Answers with a row of a table of answers, and notes the reason. */
-export const refuse = <Sent>(
+export const refuse = <
+  Row extends { usualReason?: Reason | undefined; send(c: Context, attempt: KillAttempt): Response },
+>(
   c: Context,
-  row: { usualReason?: Reason | undefined; send(c: Context, specifics: { reason?: Reason | undefined }): Sent },
-  { reason = row.usualReason, detail }: Pick<KillAttempt, 'reason' | 'detail'> = {},
-) => row.send(c, noteRefusal(c, { reason, detail }))
+  row: Row,
+  { pid, reason = row.usualReason, detail }: Pick<KillAttempt, 'pid' | 'reason' | 'detail'> = {},
+) => {
+  const attempt = { pid, reason, detail }
+  c.set('killAttempt', attempt)
+  return row.send(c, attempt) as ReturnType<Row['send']>
+}

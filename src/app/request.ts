@@ -4,7 +4,7 @@ import { bodyLimit } from 'hono/body-limit'
 import type { ZodSafeParseResult } from 'zod'
 import * as z from 'zod/mini'
 import { $ZodError } from 'zod/v4/core'
-import { noteRefusal, refuse } from './attempt.ts'
+import { refuse } from './attempt.ts'
 import type { NodeBindings } from './connection.ts'
 import { answers } from './contract.ts'
 import { FIELDS, type Field, type ProcessSeen } from './signaller.ts'
@@ -58,7 +58,7 @@ const validationFunction = (schema: typeof killRequest, body: unknown) => {
   return (success ? { success, data } : { success, error: NO_DETAILS }) as ZodSafeParseResult<typeof data>
 }
 
-const validate = zValidator(
+export const validate = zValidator(
   'json',
   killRequest,
   ({ success, data }, c) => {
@@ -70,12 +70,10 @@ const validate = zValidator(
     const { pid } = body
     if (wrong === undefined) {
       const unknown = Object.keys(body).find((name) => !Object.hasOwn(shape, name))
-      const refusal = noteRefusal(c, { pid, reason: 'unknown field', detail: JSON.stringify(unknown) })
-      return answers['unknown field'].send(c, refusal)
+      return refuse(c, answers['unknown field'], { pid, detail: JSON.stringify(unknown) })
     }
-    if (wrong !== 'pid') return answers[`bad ${wrong}`].send(c, noteRefusal(c, { pid, reason: wrong }))
-    const reason = isJson(c.req.header('content-type')) ? 'pid' : 'content-type'
-    return answers['bad pid'].send(c, noteRefusal(c, { pid, reason }))
+    const reason = isJson(c.req.header('content-type')) ? wrong : 'content-type'
+    return refuse(c, answers[`bad ${wrong}`], { pid, reason })
   },
   { validationFunction },
 )
@@ -100,19 +98,16 @@ const isTaken = (c: Context) => {
 
 type Refusal = ReturnType<typeof tooLarge | typeof unreadable>
 
-/** Limits the body, then validates it. */
-const limitThenValidate =
+/** Limits the body of a request, then validates it. `fail` answers unexpected errors. */
+export const killBody =
   <E extends Env, P extends string, I extends Input, R extends Response, F extends Response>(
     validator: MiddlewareHandler<E, P, I, R>,
     fail: (cause: unknown, c: Context) => F,
   ): MiddlewareHandler<E, P, I, R | F | Refusal | Response> =>
   async (c, next) => {
     const wasTaken = isTaken(c)
-    const refusal = overLimit(c)
-    if (refusal) {
-      const limited = await refusal
-      if (limited) return limited
-    }
+    const refusal = await overLimit(c)
+    if (refusal) return refusal
     // Catch here, not in `onError`, which makes Hono wrap every handler when mounted.
     try {
       return await validator(c, next)
@@ -124,7 +119,3 @@ const limitThenValidate =
       return fail(new Error('The body was read before: mount psys-kill before body parsers', { cause }), c)
     }
   }
-
-/** Reads and validates the body of a request. `fail` answers unexpected errors. */
-export const killBody = <F extends Response>(fail: (cause: unknown, c: Context) => F) =>
-  limitThenValidate(validate, fail)
