@@ -1,14 +1,7 @@
 import * as z from 'zod/mini'
 import { answers, KILL_PATH, REASON_HEADER } from './contract.ts'
 import { processSeen } from './request.ts'
-import {
-  CONDITIONS,
-  type Delivery,
-  type Outcome,
-  type OutcomeCode,
-  SIGNALLER_REASONS,
-  type Signaller,
-} from './signaller.ts'
+import { CONDITIONS, type Outcome, type OutcomeCode, SIGNALLER_REASONS, type Signaller } from './signaller.ts'
 
 /** A request to the peer, for any `fetch`. */
 export interface PeerRequest {
@@ -49,9 +42,9 @@ const fetchOnce = (url: string, init: PeerRequest) => {
 
 /** The outcomes that a peer may answer to any request. */
 const REFUSED: OutcomeCode[] = ['EPERM', 'ESRCH', 'too many waits', ...CONDITIONS.map((name) => `no ${name}` as const)]
-/** The outcomes that a peer may answer if it refuses nothing. */
-const accepted = ({ dryRun, waitMs }: Partial<Delivery>): OutcomeCode[] =>
-  dryRun ? ['would send'] : waitMs === undefined ? ['sent'] : ['exited', 'running']
+
+/** The answer to a dry run that found the process. */
+const lookAnswer = z.object({ ok: z.literal(true), dryRun: z.literal(true), process: processSeen })
 
 const MAX_ANSWER_LENGTH = 4096
 
@@ -64,17 +57,6 @@ const readAnswer = async ({ body }: PeerResponse) => {
     if (text.length > MAX_ANSWER_LENGTH) break
   }
   return text
-}
-
-/** The process that the answer to a dry run describes; undefined for any other text. */
-const processIn = (text: string) => {
-  const before = JSON.stringify(answers['would send'].body).slice(0, -1)
-  try {
-    return text.startsWith(before) ? z.safeParse(processSeen, JSON.parse(text).process).data : undefined
-  } catch {
-    // The SyntaxError would repeat the text.
-    return undefined
-  }
 }
 
 /** The URL of the peer's endpoint. An error repeats no part of the URL: it may contain a password. */
@@ -137,14 +119,19 @@ export const remoteSignaller = ({
       const isAnswer = ({ status, body }: { status: number; body: object }) =>
         status === response.status && JSON.stringify(body) === text
 
-      const code = [...accepted(asked), ...REFUSED].find((name) => isAnswer(answers[name]))
+      // A peer that ignored dryRun has sent the signal: that throws below.
+      const done: OutcomeCode[] = dryRun ? ['would send'] : waitMs === undefined ? ['sent'] : ['exited', 'running']
+      const code = [...done, ...REFUSED].find((name) => isAnswer(answers[name]))
       const reason = SIGNALLER_REASONS.find((word) => word === response.headers.get(REASON_HEADER))
       if (code === 'EPERM' || code === 'ESRCH') return { code, reason }
       if (code !== undefined) return { code }
       if (instance !== undefined && isAnswer(answers['unknown field'])) return { code: 'no instance' }
-      // A peer that ignored dryRun has sent the signal: that throws below.
-      const process = dryRun && response.status === answers['would send'].status ? processIn(text) : undefined
-      if (process) return { code: 'would send', command: process.command, process }
+      if (dryRun && response.status === answers['would send'].status) {
+        // Drop the SyntaxError, which would repeat the text.
+        const seen = await new Response(text).json().catch(() => undefined)
+        const process = z.safeParse(lookAnswer, seen).data?.process
+        if (process) return { code: 'would send', command: process.command, process }
+      }
       throw new Error(`${endpoint} answered ${response.status}`)
     },
   }
