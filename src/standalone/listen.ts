@@ -3,7 +3,8 @@ import type { Server } from 'node:http'
 import process from 'node:process'
 import { errorCode } from '../node/error-code.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
-import { mayBeToken, messageOf, SettingsError } from './report.ts'
+import { messageOf, SettingsError } from './report.ts'
+import type { Settings } from './settings.ts'
 
 /** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
@@ -13,9 +14,6 @@ const FIRST_FD = 3
 
 /** A host as it is written in a URL. */
 export const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
-
-/** A host as it is shown in an error. */
-const shownHost = (host: string) => (mayBeToken(host) ? 'the given host' : hostInUrl(host))
 
 /** Whether only programs on this machine can reach the host. */
 export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
@@ -28,7 +26,7 @@ export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$
 export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
   if (!isOpen || isLoopback(host)) return
   throw new SettingsError(
-    `Listening on ${shownHost(host)} lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.`,
+    'Listening beyond loopback lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.',
   )
 }
 
@@ -48,7 +46,7 @@ export const hostsAt = (host: string | undefined, allowHost?: readonly string[])
  *   - if the socket is for another process, and no setting says where to listen. On the default address, everybody
  *     could connect, not only the socket's group.
  */
-export const handedSocket = (env: Readonly<Record<string, string | undefined>>, isSet: boolean) => {
+export const handedSocket = (env: NodeJS.ProcessEnv, isSet: boolean) => {
   const { LISTEN_FDS: count, LISTEN_PID: pid } = env
   if (count === undefined) return undefined
   const isOurs = pid === String(process.pid)
@@ -66,7 +64,7 @@ export const handedSocket = (env: Readonly<Record<string, string | undefined>>, 
 /** What system errors mean here, and what to do. */
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
-  EADDRNOTAVAIL: 'this machine does not have that address; choose one that `ip address` lists',
+  EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
   EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
@@ -75,14 +73,6 @@ const ADVICE: Readonly<Record<string, string>> = {
 }
 const NO_FOLDER = 'its folder must exist, and this user must be allowed to write to it'
 const SOCKET_ADVICE: typeof ADVICE = { ...ADVICE, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
-
-/** Where to listen. */
-interface Place {
-  fd: number | undefined
-  socket?: string | undefined
-  host: string
-  port: number
-}
 
 /**
  * Listens where the settings say, and nowhere else.
@@ -93,7 +83,7 @@ interface Place {
  *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
  * @throws {SettingsError} if it cannot listen.
  */
-export const listen = async (server: Server, { fd, host, port, socket }: Place) => {
+export const listen = async (server: Server, { fd, host, port, socket }: Settings) => {
   const isTls = 'setSecureContext' in server
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'
@@ -113,9 +103,9 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
     }
     await listening
   } catch (error) {
-    const advice = socket === undefined ? ADVICE : SOCKET_ADVICE
-    const text = advice[String(errorCode(error))] ?? messageOf(error)
-    throw new SettingsError(`Cannot listen on ${path ?? `${shownHost(host)}:${port}`}: ${text}.`)
+    const code = String(errorCode(error))
+    const advice = (socket === undefined ? ADVICE : SOCKET_ADVICE)[code] ?? messageOf(error)
+    throw new SettingsError(`Cannot listen on ${path ?? `port ${port}`}: ${advice}.`)
   }
   const bound = server.address()
   const tcp = socket === undefined && typeof bound === 'object' ? bound : undefined

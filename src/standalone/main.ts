@@ -14,7 +14,7 @@ import { GRACE_MS, serveConnections } from './connections.ts'
 import { hostsAt, listen, refuseOpenNetwork } from './listen.ts'
 import { HELP } from './options.ts'
 import { plainHeaders } from './plain-headers.ts'
-import { exitWith, messageOf, SettingsError, warn } from './report.ts'
+import { exitWith, messageOf, orExplain } from './report.ts'
 import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
 import { warnAtStart } from './warnings.ts'
@@ -22,24 +22,15 @@ import { warnAtStart } from './warnings.ts'
 /** How long a stop waits for a log reader that stalls, in milliseconds. */
 const FLUSH_MS = 1000
 
-const readOwnSettings = () => readSettings(process.argv.slice(2), process.env, warn)
-
-/** Makes the signaller. If --protect or --only-uid needs a /proc that is not there, the settings are wrong. */
-const signallerOf = ({ protect, onlyUid }: Settings) => {
-  try {
-    return nodeSignaller({ protect, onlyUids: onlyUid })
-  } catch (error) {
-    throw error instanceof Error ? new SettingsError(error.message) : error
-  }
-}
+const readOwnSettings = () => readSettings(process.argv.slice(2), process.env)
 
 const serve = async (settings: Settings) => {
-  const { isOpen, quiet, tokenFile, tls: tlsFiles } = settings
-  const signaller = signallerOf(settings)
+  const { isOpen, quiet, protect, onlyUid, tokenFile, tls: tlsFiles } = settings
+  const signaller = orExplain('Cannot start', () => nodeSignaller({ protect, onlyUids: onlyUid }))
   const output = lineLog(process.stdout)
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const stopping = new AbortController()
-  const tls = tlsFiles && (await prepareTls(tlsFiles, warn))
+  const tls = tlsFiles && (await prepareTls(tlsFiles))
   // A reload replaces the check.
   const token = settings.tokens && { check: requireToken(settings.tokens) }
   const checkToken: MiddlewareHandler[] = token ? [(c, next) => token.check(c, next)] : []

@@ -1,12 +1,21 @@
 import process from 'node:process'
 
-/** A setting that the server cannot start with. The message is one line that says what to do. */
+/**
+ * A setting that the server cannot start with. The message is one line that says what to do. It names the setting and
+ * repeats no value, which may be a misplaced token.
+ */
 export class SettingsError extends Error {}
 
 export const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
 
-/** Whether a text may contain a misplaced token: 16 characters of a token in a row. No error repeats such a text. */
-export const mayBeToken = (text: string) => /[\w.~+/-]{16}/.test(text)
+/** Returns what `use` returns. Turns its error into a SettingsError: `what`, a colon, and the cause. */
+export const orExplain = <Result>(what: string, use: () => Result) => {
+  try {
+    return use()
+  } catch (error) {
+    throw new SettingsError(`${what}: ${messageOf(error)}.`)
+  }
+}
 
 /** Writes one line to standard error. */
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)

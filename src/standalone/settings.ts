@@ -3,10 +3,8 @@ import * as z from 'zod/mini'
 import { errorCode } from '../node/error-code.ts'
 import { handedSocket, refuseOpenNetwork } from './listen.ts'
 import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
-import { mayBeToken, messageOf, SettingsError } from './report.ts'
+import { messageOf, SettingsError } from './report.ts'
 import { readTokens } from './secrets.ts'
-
-type Environment = Readonly<Record<string, string | undefined>>
 
 const schema = z.object(SETTINGS)
 const NAMES = Object.keys(SETTINGS)
@@ -36,18 +34,12 @@ export const parseCommandLine = (args: readonly string[]) => {
 /** The variables that Kubernetes adds to a pod for a Service called `psys-kill…`. */
 const OF_SERVICE = /_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/
 
-const refuseUnknownVariables = (env: Environment) => {
+const refuseUnknownVariables = (env: NodeJS.ProcessEnv) => {
   const known = [...NAMES.map(variableOf), 'PSYS_KILL_TOKEN']
   const unknown = Object.keys(env).find(
     (name) => name.startsWith('PSYS_KILL_') && !known.includes(name) && !OF_SERVICE.test(name),
   )
   if (unknown !== undefined) throw new SettingsError(`Unknown variable ${unknown}. See --help.`)
-}
-
-/** Repeats a value in an error, unless it may be a token. */
-const shownValue = (value: unknown) => {
-  const text = JSON.stringify(value)
-  return mayBeToken(text) ? '' : `, not ${text}`
 }
 
 /**
@@ -60,7 +52,7 @@ const shownValue = (value: unknown) => {
  *   - for a certificate without its key, or a key without its certificate.
  *   - for an address beyond loopback without a token or a client CA.
  */
-export const readSettings = (args: readonly string[], env: Environment, warn: (text: string) => void) => {
+export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) => {
   const line = parseCommandLine(args)
   refuseUnknownVariables(env)
 
@@ -70,9 +62,8 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
   }
   const { data, error } = z.safeParse(schema, Object.fromEntries(NAMES.map((name) => [name, givenFor(name)])))
   if (error) {
-    const [name = '', { takes } = SETTINGS.host] =
-      Object.entries(SETTINGS).find(([key]) => key === error.issues[0]?.path[0]) ?? []
-    throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${takes}${shownValue(givenFor(name))}.`)
+    const name = error.issues[0]?.path[0] as keyof typeof SETTINGS
+    throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${SETTINGS[name].takes}.`)
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
 
@@ -89,7 +80,7 @@ export const readSettings = (args: readonly string[], env: Environment, warn: (t
     throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
   if (tls && onSocket) throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.')
 
-  const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'], warn)
+  const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'])
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')
   /** Whether the server accepts kills from everybody who reaches it. */
   const isOpen = tokens === undefined && clientCa === undefined

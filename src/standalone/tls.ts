@@ -3,7 +3,7 @@ import type { SecureContextOptions, TLSSocket } from 'node:tls'
 import type { Context, MiddlewareHandler } from 'hono'
 import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
-import { messageOf, SettingsError } from './report.ts'
+import { orExplain, SettingsError } from './report.ts'
 import { readSettingFile } from './secrets.ts'
 
 /** The files of a server that speaks TLS, all in PEM. */
@@ -14,13 +14,6 @@ export interface TlsFiles {
   /** The authorities (CA) of client certificates, and their revocation lists (CRL). */
   clientCa?: string | undefined
 }
-
-/** How long a client may take for the handshake, in milliseconds. */
-const HANDSHAKE_MS = 5000
-/** How many connections may be open. Node refuses any more. An unfinished handshake takes up to 80 kB. */
-const MAX_TLS_CONNECTIONS = 500
-/** The same with a client CA. A large client certificate takes up to 400 kB. */
-const MAX_WITH_CLIENT_CA = 300
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
@@ -45,7 +38,7 @@ const pemBlocks = (file: Buffer) => {
  *   - It throws if a file is wrong. Then nothing changes.
  * @throws {SettingsError} if a file is wrong.
  */
-export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text: string) => void) => {
+export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
   if ('Bun' in globalThis) throw new SettingsError('Bun cannot serve TLS here; use Node, or a proxy with TLS in front.')
   // Deno resumes the TLS sessions of clients whose CA was removed.
   if (clientCa !== undefined && 'Deno' in globalThis)
@@ -61,19 +54,10 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
     return isValid ? undefined : `it is valid only from ${validFrom} until ${validTo}`
   }
 
-  /** Turns an error into one line that names the files. */
-  const using = <Result>(files: string, use: () => Result) => {
-    try {
-      return use()
-    } catch (error) {
-      throw new SettingsError(`${files} cannot be used: ${messageOf(error)}.`)
-    }
-  }
-
   const readOwn = () => {
-    const pem = readSettingFile(cert, 'certificate', warn).toString()
-    const own: SecureContextOptions = { cert: pem, key: readSettingFile(key, 'key', warn, true), minVersion: 'TLSv1.2' }
-    return using('The certificate with its key (--tls-cert, --tls-key)', () => {
+    const pem = readSettingFile('--tls-cert', cert).toString()
+    const own: SecureContextOptions = { cert: pem, key: readSettingFile('--tls-key', key, true), minVersion: 'TLSv1.2' }
+    return orExplain('Cannot use the certificate of --tls-cert with --tls-key', () => {
       const reason = invalidity(pem)
       if (reason !== undefined) throw new Error(reason)
       createSecureContext(own)
@@ -81,9 +65,9 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
     })
   }
 
-  const readClientCa = () => clientCa && readSettingFile(clientCa, 'client CA', warn)
+  const readClientCa = () => clientCa && readSettingFile('--tls-client-ca', clientCa)
   const clientCaFile = readClientCa()
-  const authorities = using('The client CA (--tls-client-ca)', () => {
+  const authorities = orExplain('Cannot use --tls-client-ca', () => {
     if (!clientCaFile) return {}
     const { ca, crl } = pemBlocks(clientCaFile)
     const reasons = ca.map(invalidity)
@@ -102,12 +86,13 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles, warn: (text:
       ...options,
       ...own,
       ...authorities,
-      handshakeTimeout: HANDSHAKE_MS,
+      handshakeTimeout: 5000,
       // Let clients without a valid certificate in, to answer 401. Health checks need none, and refusals are recorded.
       requestCert: clientCa !== undefined,
       rejectUnauthorized: false,
     })
-    server.maxConnections = clientCa === undefined ? MAX_TLS_CONNECTIONS : MAX_WITH_CLIENT_CA
+    // An unfinished handshake takes up to 80 kB, and one with a large client certificate up to 400 kB.
+    server.maxConnections = clientCa === undefined ? 500 : 300
     return server
   }
 

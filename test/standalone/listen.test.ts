@@ -169,7 +169,7 @@ describeWith(['Linux'], 'a socket of systemd', () => {
   test('beyond loopback requires a token', async () => {
     using listener = await listenFor({ host: '0.0.0.0', port: 0 })
     await expect(activate(listener)).rejects.toThrow(
-      /1: psys-kill: Listening on 0\.0\.0\.0 lets the network in: .+\.\n$/,
+      /1: psys-kill: Listening beyond loopback lets the network in: .+\.\n$/,
     )
     await using server = await activate(listener, env)
     expect(server.url).toBe(`http://0.0.0.0:${listener.port}`)

@@ -102,11 +102,10 @@ describe('a wrong value', () => {
   }
   const each = Object.entries(wrong).flatMap(([name, values]) => values.map((value) => [name, value] as const))
 
-  test.each(each)('of %s is refused with both its names, and shown: %j', (name, value) => {
+  test.each(each)('of %s is refused with both its names: %j', (name, value) => {
     const [option, variable] = [`--${optionOf(name)}`, variableOf(name)]
     const message = messageOf([], { [variable]: value })
     expect(message).toMatch(new RegExp(`^${option} \\(${variable}\\) takes .+`))
-    if (!/[\w./]{16}/.test(value)) expect(message).toContain(`, not ${JSON.stringify(value)}.`)
     if (name !== 'quiet') expect(messageOf([`${option}=${value}`])).toBe(message)
   })
 
@@ -144,7 +143,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [['--port'], {}, "Option '--port <value>' argument missing. See --help."],
   [['--port', '-1'], {}, "'--port' needs a value; write --NAME=VALUE if the value begins with a dash. See --help."],
   [['--quiet=1'], {}, "Option '--quiet' does not take an argument. See --help."],
-  [['--protect', '5', '--protect', 'x,-5'], {}, 'not ["5","x,-5"].'],
+  [['--protect', '5', '--protect', 'x,-5'], {}, '--protect (PSYS_KILL_PROTECT) takes PIDs and names of processes.'],
   [['--socket', '/run/s', '--host', '127.0.0.1'], {}, NO_ADDRESS],
   [['--socket', '/run/s', '--port', '0'], {}, NO_ADDRESS],
   [['--host', '127.0.0.1'], SOCKET, NO_ADDRESS],
@@ -154,7 +153,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [['--tls-key', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [['--tls-client-ca', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [[...TLS, '--socket', '/run/s'], {}, 'A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.'],
-  [[...TLS, '--host', '0.0.0.0'], {}, 'Listening on 0.0.0.0 lets the network in'],
+  [[...TLS, '--host', '0.0.0.0'], {}, 'Listening beyond loopback lets the network in'],
   [['--host', '127.0.0.1'], mine, HANDED],
   [['--port', '0'], mine, HANDED],
   [['--socket', '/run/s'], mine, HANDED],
@@ -207,7 +206,9 @@ test.each([
   ...['0.0.0.0', '::', '[::]', '10.0.0.1', '::ffff:127.0.0.1', 'fe80::1', '128.0.0.1', '127.example', '127.1'],
   ...['127.0.0.1.example', 'localhost.example', 'name', '0', ' 127.0.0.1', '[::1', '::1]', 'x[::1]'],
 ])('%j is beyond loopback: it requires a token, and then accepts any Host, or those named', (host) => {
-  expect(messageOf(['--host', host])).toMatch(/^Listening on .+ lets the network in: set a token .+ 127\.0\.0\.1\.$/)
+  expect(messageOf(['--host', host])).toMatch(
+    /^Listening beyond loopback lets the network in: set a token .+ 127\.0\.0\.1\.$/,
+  )
   expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('lets the network in')
   const settings = read(['--host', host, '--allow-host', 'a.example'], withToken)
   expect(settings).toMatchObject({ tokens: { '': TOKEN }, isOpen: false })

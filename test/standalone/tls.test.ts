@@ -137,14 +137,14 @@ describeWith(['openssl'], 'TLS', () => {
   /** How the preparation ends with these files instead of good ones. */
   const prepared = async (files: Partial<TlsFiles>) => {
     const good = { cert: known.server.certFile, key: known.server.keyFile, clientCa: folder.file('clients') }
-    const error = await prepareTls({ ...good, ...files }, () => {}).catch((cause) => cause)
+    const error = await prepareTls({ ...good, ...files }).catch((cause) => cause)
     if (!(error instanceof Error)) return 'good'
     expect(error).toBeInstanceOf(SettingsError)
     return error.message
   }
-  const INVALID = /cannot be used: it is valid only from .+ until .+\.$/
-  const OWN = /^The certificate with its key \(--tls-cert, --tls-key\) cannot be used: .+\.$/
-  const CLIENT_CA = /^The client CA \(--tls-client-ca\) cannot be used: .+\.$/
+  const INVALID = /: it is valid only from .+ until .+\.$/
+  const OWN = /^Cannot use the certificate of --tls-cert with --tls-key: .+\.$/
+  const CLIENT_CA = /^Cannot use --tls-client-ca: .+\.$/
 
   test.each<[what: string, files: () => Partial<TlsFiles>, message: RegExp]>([
     ['a certificate that expired', () => ({ cert: known.expired.certFile, key: known.expired.keyFile }), INVALID],
@@ -152,9 +152,13 @@ describeWith(['openssl'], 'TLS', () => {
     ['the key of another certificate', () => ({ key: known.alice.keyFile }), OWN],
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
     ['a certificate that is a key', () => ({ cert: known.server.keyFile }), OWN],
-    ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the certificate file .+: ENOENT\.$/],
-    ['no key', () => ({ key: folder.file('nowhere') }), /^Cannot read the key file .+: ENOENT\.$/],
-    ['no client CA', () => ({ clientCa: folder.path }), /^Cannot read the client CA file .+: it is not a regular/],
+    ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the file of --tls-cert: ENOENT\.$/],
+    ['no key', () => ({ key: folder.file('nowhere') }), /^Cannot read the file of --tls-key: ENOENT\.$/],
+    [
+      'no client CA',
+      () => ({ clientCa: folder.path }),
+      /^Cannot read the file of --tls-client-ca: it is not a regular/,
+    ],
   ])('does not start with %s', async (_what, files, message) => {
     expect(await prepared(files())).toMatch(message)
   })

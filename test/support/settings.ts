@@ -1,4 +1,4 @@
-import { expect } from 'vitest'
+import { expect, vi } from 'vitest'
 import { SettingsError } from '../../src/standalone/report.ts'
 import { readSettings } from '../../src/standalone/settings.ts'
 import { TOKEN } from './token.ts'
@@ -8,7 +8,14 @@ export type Env = Record<string, string>
 const noWarning = (text: string): void => expect.unreachable(text)
 
 /** The settings. They must be right, and without a warning. */
-export const read = (args: readonly string[] = [], env: Env = {}, warn = noWarning) => readSettings(args, env, warn)
+export const read = (args: readonly string[] = [], env: Env = {}, warn = noWarning) => {
+  const written = vi.spyOn(console, 'error').mockImplementation(warn)
+  try {
+    return readSettings(args, env)
+  } finally {
+    written.mockRestore()
+  }
+}
 
 /** What is wrong with the settings: one line, without the token. */
 export const messageOf = (args: readonly string[], env: Env = {}) => {
