@@ -54,15 +54,15 @@ const serve = async (settings: Settings) => {
     try {
       const { tokens } = readOwnSettings()
       // If a file is wrong, this or the line above throws, before anything changes.
-      const certificate = tls?.renew()
+      const validUntil = tls?.renew()
       if (token && tokens) token.check = requireToken(tokens)
       await uploaded()
-      const counts = [
-        ...(tokens ? [`tokens ${Object.keys(tokens).join(', ') || 'without a name'}`] : []),
-        ...(certificate ? [`certificate valid until ${certificate.until}`] : []),
+      const renewed = [
+        tokens && `tokens ${Object.keys(tokens).join(', ') || 'without a name'}`,
+        validUntil && `certificate valid until ${validUntil}`,
+        tlsFiles?.clientCa && 'not the client CA, which takes a restart',
       ]
-      say(`reloaded: ${counts.join('; ')}`)
-      if (certificate?.clientCaChanged) say('the client CA file has changed: restart to apply it')
+      say(`reloaded: ${renewed.filter(Boolean).join('; ')}`)
     } catch (error) {
       say(`not reloaded: ${messageOf(error)}`)
     }

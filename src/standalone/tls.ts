@@ -17,24 +17,24 @@ export interface TlsFiles {
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
-/** Splits a file of certificates and revocation lists. Throws if Node would ignore any part of it (RFC 7468). */
-const pemBlocks = (file: Buffer) => {
+/** The authorities and revocation lists in a file. Throws if Node would ignore any part of the file (RFC 7468). */
+const authoritiesIn = (file: Buffer) => {
   const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
   const blocks = text.match(BLOCK) ?? []
   if (/[^\P{Cc}\s]/u.test(text) || text.replace(BLOCK, '').includes('-----'))
     throw new Error('it has a part that is no complete block of a CERTIFICATE or an X509 CRL in PEM')
-  return {
-    ca: blocks.filter((block) => block.startsWith('-----BEGIN CERT')),
-    crl: blocks.filter((block) => block.startsWith('-----BEGIN X509')),
-  }
+  const ca = blocks.filter((block) => block.startsWith('-----BEGIN CERT'))
+  const crl = blocks.filter((block) => block.startsWith('-----BEGIN X509'))
+  if (ca.length === 0) throw new Error('it has no certificate, and Node would trust the public authorities')
+  return { ca, crl }
 }
 
 /**
  * Prepares a server that speaks TLS. It loads Node's modules for TLS, so a server without TLS does not.
  *
  * @returns `create`, which creates the server, and `renew`, which reads the files again.
- *   - `renew` replaces the server's certificate and key. It returns until when the certificate is valid.
- *   - It also returns whether the client CA file has changed. Only a restart applies that.
+ *   - `renew` replaces the server's certificate and key, not the client CA. It returns until when the certificate is
+ *     valid.
  *   - It throws if a file is wrong. Then nothing changes.
  * @throws {SettingsError} if a file is wrong.
  */
@@ -47,38 +47,28 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
   const { createSecureContext } = await import('node:tls')
   const { X509Certificate } = await import('node:crypto')
 
-  /** Why a certificate is not valid now; undefined if it is. */
-  const invalidity = (pem: string) => {
-    const { validFrom, validTo } = new X509Certificate(pem)
-    const isValid = Date.parse(validFrom) <= Date.now() && Date.now() <= Date.parse(validTo)
-    return isValid ? undefined : `it is valid only from ${validFrom} until ${validTo}`
-  }
-
   const readOwn = () => {
     const pem = readSettingFile('--tls-cert', cert).toString()
     const own: SecureContextOptions = { cert: pem, key: readSettingFile('--tls-key', key, true), minVersion: 'TLSv1.2' }
     return orExplain('Cannot use the certificate of --tls-cert with --tls-key', () => {
-      const reason = invalidity(pem)
-      if (reason !== undefined) throw new Error(reason)
       createSecureContext(own)
-      return { own, until: new X509Certificate(pem).validTo }
+      const { validFrom, validTo: until } = new X509Certificate(pem)
+      if (Date.now() < Date.parse(validFrom) || Date.now() > Date.parse(until))
+        throw new Error(`it is valid only from ${validFrom} until ${until}`)
+      return { own, until }
     })
   }
 
-  const readClientCa = () => clientCa && readSettingFile('--tls-client-ca', clientCa)
-  const clientCaFile = readClientCa()
+  const { own } = readOwn()
+  const clientCaFile = clientCa && readSettingFile('--tls-client-ca', clientCa)
   const authorities = orExplain('Cannot use --tls-client-ca', () => {
     if (!clientCaFile) return {}
-    const { ca, crl } = pemBlocks(clientCaFile)
-    const reasons = ca.map(invalidity)
-    // Without any, Node would trust the public authorities. One valid CA is enough: during a change the file has two.
-    if (!reasons.includes(undefined)) throw new Error(reasons[0] ?? 'it has no certificate')
-    const both = { ca, ...(crl.length > 0 && { crl }) }
-    createSecureContext(both)
-    return both
+    const found = authoritiesIn(clientCaFile)
+    // Node ignores a block that is no certificate. This throws.
+    for (const pem of found.ca) new X509Certificate(pem)
+    createSecureContext(found)
+    return found
   })
-
-  let { own } = readOwn()
   let server: ReturnType<typeof createServer> | undefined
 
   const create = (options: ServerOptions): Server => {
@@ -98,11 +88,9 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
 
   const renew = () => {
     const next = readOwn()
-    const changed = String(readClientCa()) !== String(clientCaFile)
-    own = next.own
     // Pass the authorities again: otherwise Node would trust the public ones.
-    server?.setSecureContext({ ...own, ...authorities })
-    return { until: next.until, clientCaChanged: changed }
+    server?.setSecureContext({ ...next.own, ...authorities })
+    return next.until
   }
 
   return { create, renew }

@@ -172,7 +172,6 @@ describeWith(['openssl'], 'TLS', () => {
     ['an old authority beside a valid one', () => known.expired.cert + known.ours.ca, 'good'],
     ['nothing', () => '', CLIENT_CA],
     ['a list of revoked certificates alone', () => known.list, CLIENT_CA],
-    ['authorities that all expired', () => known.expired.cert, INVALID],
     ['a certificate without its last line', () => known.ours.ca.replace(/-----END.*\n/, ''), CUT],
     ['a list without its last line', () => known.ours.ca + known.list.replace(/-----END.*\n/, ''), CUT],
     ['a list that is cut', () => known.ours.ca + known.list.slice(0, 100), CUT],
