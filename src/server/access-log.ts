@@ -3,7 +3,7 @@ import type { GetConnInfo } from 'hono/conninfo'
 import type {} from 'hono/request-id'
 import type { KillAttempt } from '../app/attempt.ts'
 import { answers } from '../app/contract.ts'
-import type { Outcome, Progress } from '../app/signaller.ts'
+import type { OutcomeCode } from '../app/signaller.ts'
 
 /** The options of accessLog. */
 export interface AccessLogOptions {
@@ -44,8 +44,8 @@ const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart
 const toAscii = (json: string) => (/[\u007f-\uffff]/.test(json) ? json.replace(/[\u007f-\uffff]/g, escaped) : json)
 
 const SENT = answers.sent.status
-const isSignal = (code: (Outcome | Progress)['code']) =>
-  code === 'forwarded' || (code !== 'would send' && answers[code].status === SENT)
+/** The outcomes with a signal, or perhaps with one. */
+const SIGNALLED = new Set<OutcomeCode | 'forwarded' | undefined>(['forwarded', 'sent', 'exited', 'running'])
 
 /**
  * Writes a record of every request. The response has the `id` of the record as `X-Request-Id`.
@@ -106,7 +106,7 @@ export const accessLog =
         error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
       })
       try {
-        write(toAscii(line), error !== undefined || (outcome !== undefined && isSignal(outcome.code)))
+        write(toAscii(line), error !== undefined || SIGNALLED.has(outcome?.code))
       } catch (cause) {
         // The answer stays the same: the signal is already out.
         console.error(cause)

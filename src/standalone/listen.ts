@@ -88,19 +88,13 @@ export const listen = async (server: Server, { fd, host, port, socket }: Setting
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'
   try {
-    if (fd !== undefined) {
-      // Bun would listen on all interfaces instead.
-      if ('Bun' in globalThis) throw new Error('Bun cannot use a socket of systemd; use Node')
-      // Node ignores `backlog` among these options.
-      server.listen({ fd }, BACKLOG)
-    } else if (socket === undefined) server.listen({ host, port, backlog: BACKLOG })
-    else {
-      await clearStaleSocket(socket)
-      // listen() creates the socket with this mask. With chmod afterwards, everybody could connect for a moment.
-      const umask = process.umask(0o117)
-      server.listen({ path: socket, backlog: BACKLOG })
-      process.umask(umask)
-    }
+    // Bun would listen on all interfaces instead.
+    if (fd !== undefined && 'Bun' in globalThis) throw new Error('Bun cannot use a socket of systemd; use Node')
+    if (socket !== undefined) await clearStaleSocket(socket)
+    // listen() creates a socket with this mask. With chmod afterwards, everybody could connect for a moment.
+    const umask = process.umask(0o117)
+    server.listen({ fd, ...(socket === undefined ? { host, port } : { path: socket }) }, BACKLOG)
+    process.umask(umask)
     await listening
   } catch (error) {
     const code = String(errorCode(error))

@@ -22,21 +22,12 @@ const flag = (use: string) => {
   return one(z.pipe(given, z.boolean()), '1, or no value as an option', use, { type: 'boolean' })
 }
 
-/** A setting that has a default. */
-const otherwise = <Schema extends z.ZodMiniType<unknown, string | number>>(value: string, schema: Schema) =>
-  z.pipe(
-    z.transform((given: string = value): string | number => given),
-    schema,
-  )
-
 const text = z.string().check(z.regex(/^[^\0]*[^\0\s][^\0]*$/))
 const integer = (min: number, max: number) => z.pipe(fromDigits, z.int().check(z.minimum(min), z.maximum(max)))
 // listen() takes a bare 38080 for a port. It cuts a path that is longer than a socket address (unix(7)).
 const asPath = z.overwrite((path: string) => (/[/\\]/.test(path) ? path : `./${path}`))
-const socketPath = text.check(
-  asPath,
-  z.refine((path) => Buffer.byteLength(path) <= 103),
-)
+const fitsAddress = z.refine<string>((path) => Buffer.byteLength(path) <= 103)
+const socketPath = text.check(asPath, fitsAddress)
 const hostName = z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 const origin = z.string().check(z.refine(isOrigin))
@@ -49,11 +40,11 @@ const pidOrName = fromDigits.check(z.refine(isPidOrName))
 /** All settings. `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 export const SETTINGS = {
   host: one(
-    otherwise('127.0.0.1', text),
+    z._default(text, '127.0.0.1'),
     'an address',
     'listen on it; beyond loopback needs a token or CA [127.0.0.1]',
   ),
-  port: one(otherwise('3000', integer(0, 65_535)), 'a number from 0 to 65535', 'listen on it; 0 means any [3000]'),
+  port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 means any [3000]'),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
   tokenFile: one(z.optional(text), 'a path', 'require a bearer token from this file'),
   tlsCert: one(z.optional(text), 'a path', 'speak TLS with this certificate'),
