@@ -1,10 +1,3 @@
-interface Wait {
-  readonly hasExited: () => boolean
-  readonly deadline: number
-  readonly stopWaiting: readonly AbortSignal[]
-  readonly resolve: (exited: boolean) => void
-}
-
 /** The pause between two sweeps, in milliseconds. */
 const PAUSE_MS = 20
 /** A pause is at least this many times as long as the sweep: at most a twentieth of a core, however many wait. */
@@ -17,22 +10,24 @@ const PAUSE_FACTOR = 20
  *   true. It resolves with false after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
  */
 export const exitWatch = () => {
-  const waits = new Set<Wait>()
+  /** Each looks after one wait, and returns whether it is over. */
+  const waits = new Set<(now: number) => boolean>()
 
   const sweep = () => {
     const start = performance.now()
-    for (const wait of waits) {
-      const exited = wait.hasExited()
-      if (!exited && wait.deadline > start && !wait.stopWaiting.some(({ aborted }) => aborted)) continue
-      waits.delete(wait)
-      wait.resolve(exited)
-    }
+    for (const isOver of waits) if (isOver(start)) waits.delete(isOver)
     if (waits.size > 0) setTimeout(sweep, Math.max(PAUSE_MS, PAUSE_FACTOR * (performance.now() - start)))
   }
 
   return (hasExited: () => boolean, waitMs: number, stopWaiting: readonly AbortSignal[]) =>
     new Promise<boolean>((resolve) => {
-      waits.add({ hasExited, deadline: performance.now() + waitMs, stopWaiting, resolve })
+      const deadline = performance.now() + waitMs
+      waits.add((now) => {
+        const exited = hasExited()
+        const isOver = exited || now >= deadline || stopWaiting.some(({ aborted }) => aborted)
+        if (isOver) resolve(exited)
+        return isOver
+      })
       if (waits.size === 1) setTimeout(sweep, Math.min(waitMs, PAUSE_MS))
     })
 }
