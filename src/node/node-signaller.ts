@@ -64,18 +64,13 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
 
   const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
 
-  /** How to check that the request means this process. A new condition does not compile until it is here. */
-  const identity = {
-    instance: {
-      isSupported: boot !== undefined,
-      isMet: (pid: number, stat: Stat, wanted: string) => instanceOf(pid, stat) === wanted,
-    },
-    command: {
-      isSupported: own !== undefined,
-      isMet: (_pid: number, { command }: Stat, wanted: string) => command === asKept(wanted),
-    },
-  } satisfies Record<Exclude<Condition, 'waitMs' | 'dryRun'>, unknown>
-  const identityNames = ['instance', 'command'] as const
+  /** What this system can check. A new condition does not compile until it is here. */
+  const canCheck: Record<Condition, boolean> = {
+    instance: boot !== undefined,
+    waitMs: true,
+    dryRun: true,
+    command: own !== undefined,
+  }
 
   /** Why not to signal the process, if there is a reason. */
   const reasonNotTo = (pid: number, stat: Stat | undefined, delivery: Partial<Delivery>): NoSignal | undefined => {
@@ -85,11 +80,14 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     if (reason) return { code: 'EPERM', reason }
     if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
     if (stat?.noSignal) return stat.noSignal
-    for (const name of identityNames) {
-      const wanted = delivery[name]
-      if (wanted === undefined) continue
-      if (!stat || !identity[name].isSupported) return kill(pid, 0) ?? { code: `no ${name}` }
-      if (!identity[name].isMet(pid, stat, wanted)) return { code: 'ESRCH', reason: `other ${name}` }
+    const { instance, command } = delivery
+    if (instance !== undefined) {
+      if (!stat || !canCheck.instance) return kill(pid, 0) ?? { code: 'no instance' }
+      if (instance !== instanceOf(pid, stat)) return { code: 'ESRCH', reason: 'other instance' }
+    }
+    if (command !== undefined) {
+      if (!stat) return kill(pid, 0) ?? { code: 'no command' }
+      if (asKept(command) !== stat.command) return { code: 'ESRCH', reason: 'other command' }
     }
     return undefined
   }
@@ -112,7 +110,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     return {
       command: stat.command,
       uid: stat.uids?.[1],
-      instance: boot === undefined ? undefined : instanceOf(pid, stat),
+      instance: canCheck.instance ? instanceOf(pid, stat) : undefined,
       startedAt: tellsStarts
         ? new Date(Date.now() - uptimeMs + Number(stat.startTicks) * CLOCK_TICK_MS).toISOString()
         : undefined,
@@ -138,6 +136,5 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     }))
   }
 
-  const supports = CONDITIONS.filter((name) => name === 'waitMs' || name === 'dryRun' || identity[name].isSupported)
-  return { supports, terminate }
+  return { supports: CONDITIONS.filter((name) => canCheck[name]), terminate }
 }
