@@ -1,7 +1,7 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONValue } from 'hono/utils/types'
-import { FIELDS, type Field, type Outcome, type OutcomeCode, type ProcessSeen, SIGNALLER_REASONS } from './signaller.ts'
+import { FIELDS, type Field, type OutcomeCode, type ProcessSeen, SIGNALLER_REASONS } from './signaller.ts'
 
 /** The path of the endpoint, for middleware of your own. */
 export const KILL_PATH = '/api/connections/kill'
@@ -73,12 +73,4 @@ export const serverAnswers = {
   proxy: answer(403, { error: 'Proxy not allowed' }, 'proxy'),
   origin: answer(403, { error: 'Origin not allowed' }, 'origin'),
   path: answer(404, { error: 'Not Found' }, 'path'),
-}
-
-/** The type of a row in either table, without the exact type of its body. */
-export interface Answer {
-  readonly status: ContentfulStatusCode
-  readonly body: object
-  readonly usualReason?: Reason | undefined
-  send(c: Context, specifics: Specifics | Outcome): Response
 }

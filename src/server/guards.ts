@@ -2,10 +2,10 @@ import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { type KillAttempt, refuse } from '../app/attempt.ts'
 import type { NodeBindings } from '../app/connection.ts'
-import { type Answer, REASON_HEADER, serverAnswers } from '../app/contract.ts'
+import { REASON_HEADER, serverAnswers } from '../app/contract.ts'
 
 /** Why a check refuses a request: the row to answer with, and what to record. */
-type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: Answer }
+type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: (typeof serverAnswers)[keyof typeof serverAnswers] }
 
 /** Looks at a request, and returns why to refuse it; undefined lets it pass. */
 export type Check = (c: Context) => Refusal | undefined
