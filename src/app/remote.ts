@@ -66,8 +66,7 @@ const endpointOf = (url: string) => {
   const { username, password, search, hash } = new URL(url)
   if (username || password || search || hash)
     throw new TypeError('The URL of the peer must have no credentials, query or fragment; pass a token instead')
-  const base = url.replace(/\/+$/, '')
-  return base.endsWith(KILL_PATH) ? base : base + KILL_PATH
+  return url.replace(new RegExp(`(${KILL_PATH})?/*$`), KILL_PATH)
 }
 
 /**
