@@ -1,6 +1,5 @@
 import { createServer } from 'node:http'
 import process from 'node:process'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { getRequestListener } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
@@ -18,9 +17,6 @@ import { exitWith, messageOf, orExplain } from './report.ts'
 import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
 import { warnAtStart } from './warnings.ts'
-
-/** How long a stop waits for a log reader that stalls, in milliseconds. */
-const FLUSH_MS = 1000
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env)
 
@@ -40,11 +36,12 @@ const serve = async (settings: Settings) => {
   const end = async (signal: NodeJS.Signals) => {
     if (stopping.signal.aborted) return
     say(`stopping on ${signal}`)
+    // If nobody reads the log, the flush never ends.
     setTimeout(() => process.exit(0), GRACE_MS + 500)
     const closed = stop()
     stopping.abort()
     await closed
-    await Promise.race([output.flush(), sleep(FLUSH_MS)])
+    await output.flush()
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
