@@ -65,14 +65,13 @@ export const handedSocket = (env: NodeJS.ProcessEnv, isSet: boolean) => {
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
-  EACCES: 'ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --port',
+  EACCES: 'a port below 1024 needs root or CAP_NET_BIND_SERVICE; the folder of a socket must exist and be writable',
+  ENOTDIR: 'the folder of the socket is a file; choose another path',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
   ENOTFOUND: 'the name has no address; choose an address',
   EAI_AGAIN: 'the name cannot be looked up; choose an address',
 }
-const NO_FOLDER = 'its folder must exist, and this user must be allowed to write to it'
-const SOCKET_ADVICE: typeof ADVICE = { ...ADVICE, EACCES: NO_FOLDER, ENOTDIR: NO_FOLDER }
 
 /**
  * Listens where the settings say, and nowhere else.
@@ -97,8 +96,7 @@ export const listen = async (server: Server, { fd, host, port, socket }: Setting
     process.umask(umask)
     await listening
   } catch (error) {
-    const code = String(errorCode(error))
-    const advice = (socket === undefined ? ADVICE : SOCKET_ADVICE)[code] ?? messageOf(error)
+    const advice = ADVICE[String(errorCode(error))] ?? messageOf(error)
     throw new SettingsError(`Cannot listen on ${path ?? `port ${port}`}: ${advice}.`)
   }
   const bound = server.address()
