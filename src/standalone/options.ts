@@ -39,11 +39,7 @@ const pidOrName = fromDigits.check(z.refine(isPidOrName))
 
 /** All settings. `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 export const SETTINGS = {
-  host: one(
-    z._default(text, '127.0.0.1'),
-    'an address',
-    'listen on it; beyond loopback needs a token or CA [127.0.0.1]',
-  ),
+  host: one(z._default(text, '127.0.0.1'), 'an address', 'listen there; beyond loopback needs a token [127.0.0.1]'),
   port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 means any [3000]'),
   socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
   tokenFile: one(z.optional(text), 'a path', 'require a bearer token from this file'),

@@ -65,7 +65,7 @@ export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) =>
     const name = error.issues[0]?.path[0] as keyof typeof SETTINGS
     throw new SettingsError(`--${optionOf(name)} (${variableOf(name)}) takes ${SETTINGS[name].takes}.`)
   }
-  const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, allowHost, ...settings } = data
+  const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, ...settings } = data
 
   // The variable PORT is no conflict with a socket, because platforms set it. --port is one: if it won over
   // PSYS_KILL_SOCKET, the server would listen on the network.
@@ -85,7 +85,7 @@ export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) =>
   /** Whether the server accepts kills from everybody who reaches it. */
   const isOpen = tokens === undefined && clientCa === undefined
   if (!onSocket) refuseOpenNetwork(host, isOpen)
-  return { ...settings, fd, host, tls, tokens, isOpen, allowHost }
+  return { ...settings, fd, host, tls, tokens, isOpen }
 }
 
 export type Settings = ReturnType<typeof readSettings>

@@ -5,15 +5,10 @@ import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
 import { orExplain, SettingsError } from './report.ts'
 import { readSettingFile } from './secrets.ts'
+import type { Settings } from './settings.ts'
 
 /** The files of a server that speaks TLS, all in PEM. */
-export interface TlsFiles {
-  /** The server's certificate, then the intermediate certificates. */
-  cert: string
-  key: string
-  /** The authorities (CA) of client certificates, and their revocation lists (CRL). */
-  clientCa?: string | undefined
-}
+export type TlsFiles = NonNullable<Settings['tls']>
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
