@@ -1,5 +1,5 @@
 import { zValidator } from '@hono/zod-validator'
-import type { Context, Env, Input, MiddlewareHandler } from 'hono'
+import type { Context, Env, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { ZodSafeParseResult } from 'zod'
 import * as z from 'zod/mini'
@@ -46,32 +46,36 @@ export const processSeen = z.object({
 /** Whether Hono's validator reads a body of this content type as JSON. */
 const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)
 
-// zod builds the error of a failed parse when it is read, which is slow. zValidator reads it, and the hook below does not
-// need it: so give zValidator an empty one.
-const NO_DETAILS = new $ZodError([])
-const validationFunction = (schema: typeof killRequest, body: unknown) => {
-  const { success, data } = z.safeParse(schema, body)
-  return (success ? { success, data } : { success, error: NO_DETAILS }) as ZodSafeParseResult<typeof data>
+/** Refuses a body that does not parse, and names the first wrong field. */
+const refuseWrong = (c: Context, value: unknown) => {
+  const { shape } = killRequest
+  // A body that is no object has no pid.
+  const body: Record<string, unknown> = Object(value)
+  const wrong = (['pid', ...FIELDS] as const).find((name) => !z.safeParse(shape[name], body[name]).success)
+  const { pid } = body
+  if (wrong === undefined) {
+    const unknown = Object.keys(body).find((name) => !Object.hasOwn(shape, name))
+    return refuse(c, answers['unknown field'], { pid, detail: JSON.stringify(unknown) })
+  }
+  const reason = isJson(c.req.header('content-type')) ? wrong : 'content-type'
+  return refuse(c, answers[`bad ${wrong}`], { pid, reason })
 }
 
-export const validate = zValidator(
+type KillRequest = z.output<typeof killRequest>
+
+// zod builds the error of a failed parse when it is read, which is slow. zValidator reads it, and nobody needs it: so give
+// zValidator an empty one.
+const NO_DETAILS = new $ZodError([])
+const validate = zValidator(
   'json',
   killRequest,
-  ({ success, data }, c) => {
-    if (success) return
-    const { shape } = killRequest
-    // A body that is no object has no pid.
-    const body: Record<string, unknown> = Object(data)
-    const wrong = (['pid', ...FIELDS] as const).find((name) => !z.safeParse(shape[name], body[name]).success)
-    const { pid } = body
-    if (wrong === undefined) {
-      const unknown = Object.keys(body).find((name) => !Object.hasOwn(shape, name))
-      return refuse(c, answers['unknown field'], { pid, detail: JSON.stringify(unknown) })
-    }
-    const reason = isJson(c.req.header('content-type')) ? wrong : 'content-type'
-    return refuse(c, answers[`bad ${wrong}`], { pid, reason })
+  ({ success, data }, c) => (success ? undefined : refuseWrong(c, data)),
+  {
+    validationFunction: (schema, body) => {
+      const { success, data } = z.safeParse(schema, body)
+      return (success ? { success, data } : { success, error: NO_DETAILS }) as ZodSafeParseResult<KillRequest>
+    },
   },
-  { validationFunction },
 )
 
 const tooLarge = (c: Context) => refuse(c, answers['too large'])
@@ -92,21 +96,21 @@ const isTaken = (c: Context) => {
   return (incoming?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
 }
 
-type Refusal = ReturnType<typeof tooLarge | typeof unreadable>
+type Input = { in: { json: z.input<typeof killRequest> }; out: { json: KillRequest } }
+type Refusal = ReturnType<typeof tooLarge | typeof unreadable | typeof refuseWrong>
 
 /** Limits the body of a request, then validates it. `fail` answers unexpected errors. */
 export const killBody =
-  <E extends Env, P extends string, I extends Input, R extends Response, F extends Response>(
-    validator: MiddlewareHandler<E, P, I, R>,
+  <F extends Response>(
     fail: (cause: unknown, c: Context) => F,
-  ): MiddlewareHandler<E, P, I, R | F | Refusal | Response> =>
+  ): MiddlewareHandler<Env, string, Input, F | Refusal | Response> =>
   async (c, next) => {
     const wasTaken = isTaken(c)
     const refusal = await overLimit(c)
     if (refusal) return refusal
     // Catch here, not in `onError`, which makes Hono wrap every handler when mounted.
     try {
-      return await validator(c, next)
+      return await validate(c, next)
     } catch (cause) {
       // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
       if (!(cause instanceof Error && 'getResponse' in cause)) return fail(cause, c)
