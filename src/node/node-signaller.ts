@@ -106,14 +106,12 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
 
   const describe = (pid: number, stat: Stat | undefined): ProcessSeen | undefined => {
     if (stat?.command === undefined) return undefined
-    const uptimeMs = readUptime() * 1000
+    const startMs = Date.now() - readUptime() * 1000 + Number(stat.startTicks) * CLOCK_TICK_MS
     return {
       command: stat.command,
       uid: stat.uids?.[1],
       instance: canCheck.instance ? instanceOf(pid, stat) : undefined,
-      startedAt: tellsStarts
-        ? new Date(Date.now() - uptimeMs + Number(stat.startTicks) * CLOCK_TICK_MS).toISOString()
-        : undefined,
+      startedAt: tellsStarts ? new Date(startMs).toISOString() : undefined,
     }
   }
 
