@@ -12,6 +12,8 @@ const LAST_ANSWER_MS = 5000
 /** How many connections may be open: 500, and one for each of the 256 requests that may wait for an exit. */
 const MAX_CONNECTIONS = 756
 const MAX_HEADERS = 100
+/** In how many pieces a body may arrive. The adapter keeps each piece until the last: a slow client could send millions. */
+const MAX_PIECES = 128
 const ON_NODE = !('Deno' in globalThis || 'Bun' in globalThis)
 
 /** What to answer if a request cannot be parsed, by the code of the error. Anything else is a 400. */
@@ -21,6 +23,15 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
 }
 
 type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
+
+interface Connection {
+  /** The latest answer, until the client has it. */
+  answer?: ServerResponse
+  /** How many bytes had arrived when the latest request began. */
+  bytesRead?: number
+  /** Whether the latest answer is the last one on this connection. */
+  isEnding?: true
+}
 
 /**
  * Creates a server that handles one request at a time on each connection, and few connections at a time.
@@ -36,9 +47,24 @@ type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
  *   - `stop` accepts no more connections, and resolves when all are closed.
  */
 export const serveConnections = (create: (options: ServerOptions) => Server) => {
-  /** All connections, and the answer that is due on each. The first has kept the server waiting longest. */
-  const connections = new Map<Socket, ServerResponse | undefined>()
+  /** All connections. The first has kept the server waiting longest. */
+  const connections = new Map<Socket, Connection>()
   let stopping = false
+
+  /** The answer that is due on a connection. */
+  const dueOn = (socket: Socket) => {
+    const answer = connections.get(socket)?.answer
+    return answer?.writableEnded ? undefined : answer
+  }
+
+  /** Whether a request that begins now is early: an answer is due, or the previous request came in the same packet. */
+  const isEarlyOn = (socket: Socket) => {
+    const connection = connections.get(socket)
+    const { bytesRead } = socket
+    const isEarly = !connection || dueOn(socket) !== undefined || connection.bytesRead === bytesRead
+    if (connection) connection.bytesRead = bytesRead
+    return isEarly
+  }
 
   const server = create({
     headersTimeout: 5000,
@@ -50,49 +76,54 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     // One packet can contain thousands of requests. Node creates an object for each, even if the socket is destroyed.
     // But Node stops parsing at an upgrade request. So mark a request that comes too early as an upgrade.
     IncomingMessage: class extends IncomingMessage {
-      readonly isEarly = ON_NODE && connections.get(this.socket) !== undefined
+      readonly isEarly = ON_NODE && isEarlyOn(this.socket)
+      pieces = 0
       get upgrade() {
         return this.isEarly || this.method === 'CONNECT'
       }
       set upgrade(_: boolean) {}
+      override push(chunk: unknown) {
+        if (chunk === null || ++this.pieces <= MAX_PIECES) return super.push(chunk)
+        this.destroy()
+        return false
+      }
     },
   })
   // One more than allowed, to notice an excess: Node drops headers above its limit silently, an Origin for example.
   server.maxHeadersCount = MAX_HEADERS + 1
 
-  /** Makes an answer that is due the last one on its connection, and ends its wait. */
-  const endWith = (socket: Socket, due: ServerResponse) => {
+  /** Makes the latest answer the last one on its connection. If it is due, its wait ends. */
+  const endAfterAnswer = (socket: Socket) => {
+    const connection = connections.get(socket)
+    if (connection?.isEnding) return
+    if (connection) connection.isEnding = true
+    const due = dueOn(socket)
     endWaits(socket)
-    if (due.headersSent) due.once('finish', () => socket.destroySoon())
+    if (!due) socket.destroySoon()
+    else if (due.headersSent) due.once('finish', () => socket.destroySoon())
     else due.setHeader('Connection', 'close')
+    socket.on('error', () => socket.destroy())
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
   // Do not use the stream of the event: on Node 26 it is another one while the body of the request arrives.
-  const onEarlyRequest = ({ socket }: IncomingMessage) => {
-    const due = connections.get(socket)
-    socket.on('error', () => socket.destroy())
-    if (due) endWith(socket, due)
-    else socket.destroy()
-  }
-  server.on('upgrade', onEarlyRequest)
+  const onEarlyRequest = ({ socket }: IncomingMessage) => endAfterAnswer(socket)
+  if (ON_NODE) server.on('upgrade', onEarlyRequest)
   server.on('connect', onEarlyRequest)
 
   server.on('clientError', ({ code = '' }: NodeJS.ErrnoException, socket: Socket) => {
-    const due = connections.get(socket)
-    if (due?.req.complete) return endWith(socket, due)
+    const due = dueOn(socket)
+    if (due?.req.complete) return endAfterAnswer(socket)
     // A failed TLS handshake gets no answer.
     if (socket.writable && !due?.headersSent && /^(HPE|ERR_HTTP)_/.test(code))
       socket.write(`HTTP/1.1 ${STATUS_LINES[code] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
     socket.destroySoon()
   })
 
-  /** Whether the client waits for the server. It does not while it sends its request or reads the answer. */
-  const isWaiting = (due: ServerResponse | undefined) => due?.req.complete === true && !due.writableEnded
-
   const makeWay = () => {
-    for (const [socket, due] of connections) {
-      if (isWaiting(due)) continue
+    for (const socket of connections.keys()) {
+      // This client has sent its request, and waits for the answer.
+      if (dueOn(socket)?.req.complete) continue
       connections.delete(socket)
       socket.destroy()
       return
@@ -100,7 +131,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   }
 
   server.on('setSecureContext' in server ? 'secureConnection' : 'connection', (socket: Socket) => {
-    connections.set(socket, undefined)
+    connections.set(socket, {})
     socket.once('close', () => connections.delete(socket))
     if (connections.size > MAX_CONNECTIONS) makeWay()
   })
@@ -110,11 +141,13 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.
-      if (connections.get(socket)) return onEarlyRequest(incoming)
-      connections.set(socket, outgoing)
+      if (dueOn(socket)) return onEarlyRequest(incoming)
+      const connection = connections.get(socket) ?? {}
+      connection.answer = outgoing
       outgoing.once('finish', () => {
+        if (connection.answer === outgoing) delete connection.answer
         // Move the connection to the end.
-        if (connections.delete(socket) && !socket.destroyed) connections.set(socket, undefined)
+        if (connections.delete(socket) && !socket.destroyed) connections.set(socket, connection)
       })
       if (stopping) outgoing.setHeader('Connection', 'close')
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
@@ -125,7 +158,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     server.on('checkExpectation', onRequest)
   }
 
-  const dueAnswers = () => [...connections.values()].filter((due) => due !== undefined)
+  const dueAnswers = () => [...connections.keys()].map(dueOn).filter((due) => due !== undefined)
 
   const uploaded = () => Promise.all(dueAnswers().map((due) => due.req.complete || once(due, 'close')))
 
@@ -139,7 +172,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     setTimeout(() => {
       server.closeIdleConnections()
       // To Node, a connection on which nothing has arrived yet is not idle.
-      for (const [socket, due] of connections) if (due === undefined) socket.destroy()
+      for (const [socket, { answer }] of connections) if (answer === undefined) socket.destroy()
     }, IDLE_MS)
     setTimeout(() => server.closeAllConnections(), GRACE_MS)
     await closed

@@ -94,6 +94,8 @@ const TINY = 'a:b\r\n'.repeat(90)
 const GET = 'GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n'
 /** 64 kB of tiny requests. */
 const PACKET = GET.repeat(65_536 / GET.length)
+/** As many requests with a body that nobody reads. */
+const UNREAD = 'POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx'.repeat(11_000)
 /** A head of 15.8 kB that has no end. */
 const ENDLESS = `${HEAD}${'a:b\r\n'.repeat(3140)}`
 const BODY = `Content-Length: 4096\r\n\r\n${' '.repeat(4095)}`
@@ -105,6 +107,20 @@ describeWith(['Linux'], 'a flood of', () => {
     (server, clients) =>
       inWaves(clients, count, () => send(server, bytes))
 
+  /** Each client sends the next byte of its body as soon as the one before is on its way, until the server has enough. */
+  const drip: Flood = async (server, clients) => {
+    const open = () => {
+      const client = send(server, `${HEAD}${TINY}Content-Length: 4096\r\n\r\n`).setNoDelay()
+      const next = () => client.writable && client.write(' ', () => setImmediate(next))
+      return client.once('connect', next)
+    }
+    // As many as there are places, so that none makes way.
+    await inWaves(clients, 700, open)
+    await Promise.all(
+      [...clients].map((client) => client.closed || new Promise((resolve) => client.once('close', resolve))),
+    )
+  }
+
   test.each<[what: string, flood: Flood]>([
     ['unfinished heads', unfinished(ENDLESS)],
     ['unfinished bodies behind tiny headers', unfinished(HEAD + TINY + BODY)],
@@ -113,6 +129,11 @@ describeWith(['Linux'], 'a flood of', () => {
       'unfinished bodies in tiny chunks',
       unfinished(`${HEAD}Transfer-Encoding: chunked\r\n\r\n${'1\r\n \r\n'.repeat(500)}`, CLIENTS),
     ],
+    [
+      'packets of requests that are answered before their bodies are read',
+      (server, clients) => atOnce(clients, server, () => send(server, UNREAD).pause()),
+    ],
+    ['bodies that drip', drip],
     ['packets of tiny requests', (server, clients) => atOnce(clients, server, () => send(server, PACKET))],
     [
       'clients that never read an answer',

@@ -88,6 +88,19 @@ describe('one request at a time:', () => {
     await ended()
   })
 
+  // Node may have sent this answer before it parses the next request: nothing waits for the body.
+  test.each<[what: string, first: Buffer | string, status: number]>([
+    ['an unknown path', killRequest('x', { ...KEEP, path: '/x' }), 404],
+    ['a foreign Host', killRequest('x', { ...KEEP, host: 'evil.example' }), 403],
+    ['a body of another type', killRequest('{}', { ...KEEP, 'content-type': '' }), 400],
+    ['a body that is too large', killRequest(' '.repeat(5000), KEEP), 413],
+    ['a health check', get(), 200],
+  ])('after %s, a kill in the same packet is not obeyed', async (_what, first, status) => {
+    using connection = await openRaw(server.url)
+    connection.socket.write(Buffer.concat([Buffer.from(first), kill({ pid: canary.pid })]))
+    expect(statuses(await connection.closed)).toEqual([status])
+  })
+
   test('requests in turn are all answered', async () => {
     using connection = await openRaw(server.url)
     for (const times of [1, 2, 3]) {
@@ -102,6 +115,17 @@ describe('without an answer that is due,', () => {
   test('a request to upgrade is answered as any other', async () => {
     const answer = await exchange(server.url, get('Connection: close, Upgrade', 'Upgrade: websocket'))
     expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' })
+  })
+
+  test('a body may come in 128 pieces; with more the connection closes, and nothing is killed', async () => {
+    const inChunks = (text: string) => {
+      const head = String(killRequest('', { 'content-length': '', 'transfer-encoding': 'chunked' }))
+      return [head, ...[...text].map((char) => `1\r\n${char}\r\n`), '0\r\n\r\n'].join('')
+    }
+    expect(await exchange(server.url, inChunks('{"pid":0}'.padEnd(128)))).toMatchObject({ status: 400 })
+    using connection = await openRaw(server.url)
+    connection.socket.write(inChunks(`{"pid":${canary.pid}}`.padEnd(129)))
+    expect(await connection.closed).toBe('')
   })
 
   test('a CONNECT is closed', async () => {

@@ -31,7 +31,7 @@ const ask = ({ method, type, body }: Asked, chunk = 0) => {
 
 test('each request over the wire gets the answer of the contract, and its reason is on record', (context) => {
   needsLinux(context)
-  const property = fc.asyncProperty(harmlessRequest, fc.constantFrom(0, 7, 5000), async (asked, chunk) => {
+  const property = fc.asyncProperty(harmlessRequest, fc.constantFrom(0, 50, 5000), async (asked, chunk) => {
     const expected = expectedOf(asked, BEHAVIOUR)
     const { status, headers, body } = await ask(asked, chunk)
     expect({ status, body, reason: headers['psys-kill-reason'] ?? null }).toEqual({ ...expected, call: undefined })

@@ -9,7 +9,7 @@ import { prepareTls, requireCertificate, type TlsFiles } from '../../src/standal
 import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
-import { startSleeper } from '../support/processes.ts'
+import { startDeaf, startSleeper } from '../support/processes.ts'
 import { killRequest } from '../support/raw.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
 import type { Target } from '../support/target.ts'
@@ -52,6 +52,20 @@ describeWith(['openssl'], 'TLS', () => {
     return startServer({ args: ['--port', '0', ...own, ...args], env })
   }
   const recordAfter = (seen: number) => server.record((record) => server.records.indexOf(record) >= seen)
+
+  test('clients whose waits end together lose no later request', async () => {
+    await using each = await start()
+    using deaf = await startDeaf()
+    const answered = (times: number) => new RegExp(`(HTTP/1.1 200 [\\s\\S]*){${times}}`)
+    const connections = await Promise.all(Array.from({ length: 50 }, () => openTls(each.url, client())))
+    const askTwice = connections.map(async (connection) => {
+      connection.socket.write(killRequest(JSON.stringify({ pid: deaf.pid, waitMs: 500 }), { connection: 'keep-alive' }))
+      await connection.until(answered(1))
+      connection.socket.write(killRequest(JSON.stringify({ pid: deaf.pid })))
+      await connection.until(answered(2))
+    })
+    await Promise.all(askTwice)
+  })
 
   beforeAll(async () => {
     known = make()
