@@ -92,7 +92,8 @@ export const listen = async (server: Server, { fd, host, port, socket }: Setting
     if (socket !== undefined) await clearStaleSocket(socket)
     // listen() creates a socket with this mask. With chmod afterwards, everybody could connect for a moment.
     const umask = process.umask(0o117)
-    server.listen({ fd, ...(socket === undefined ? { host, port } : { path: socket }) }, BACKLOG)
+    // In a cluster, `exclusive` makes this process create the socket, and not the primary with another mask.
+    server.listen({ fd, ...(socket === undefined ? { host, port } : { path: socket, exclusive: true }) }, BACKLOG)
     process.umask(umask)
     await listening
   } catch (error) {

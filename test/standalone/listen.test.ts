@@ -91,6 +91,17 @@ describe('a socket', () => {
     }
   })
 
+  test('is for the owner and the group alone in a cluster, whatever the mask of the primary is', async () => {
+    const script = `const cluster = require('cluster')
+      process.umask(0)
+      cluster.setupPrimary({ exec: process.argv[1], args: process.argv.slice(2), execArgv: [] })
+      const worker = cluster.fork()
+      process.on('SIGTERM', () => worker.process.kill()).exitCode = 0`
+    const command = [process.execPath, '-e', script, BUILT_FILE]
+    await using server = await startServer({ command, args: ['--socket', folder.file('socket')] })
+    expect(lstatSync(server.url).mode & 0o777).toBe(0o660)
+  })
+
   test('lets another user of its group connect, and no one else', async (context) => {
     needsRoot(context)
     chmodSync(folder.path, 0o755)
