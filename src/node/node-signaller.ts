@@ -42,6 +42,7 @@ const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
  *   - `terminate` returns a Promise only with `waitMs` and without `dryRun`.
  *   - It throws a RangeError if the PID is not an integer from 1 to 2147483647.
  *   - It throws every error of the runtime except ESRCH and EPERM.
+ * @throws {TypeError} if `protect` has an entry that is neither a PID nor a name.
  * @throws {Error} if `protect` has names, or `onlyUids` is set, and /proc cannot be read.
  *
  * @example

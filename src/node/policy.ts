@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs'
 import process from 'node:process'
-import type { SignallerReason } from '../app/signaller.ts'
+import { MAX_PID, type SignallerReason } from '../app/signaller.ts'
 import { onLinux } from './proc.ts'
 import { asKept, type Stat } from './stat.ts'
 
@@ -20,13 +20,19 @@ const isOwnThread = (pid: number) => statSync(`/proc/self/task/${pid}`, { throwI
 
 const isPid = (entry: number | string) => /^[0-9]+$/.test(String(entry))
 
+/** A name has a letter, and no white space around it. Anything else is a misspelt PID, or matches no process. */
+export const isPidOrName = (entry: number | string) =>
+  isPid(entry) ? Number(entry) > 0 && Number(entry) <= MAX_PID : /^(?!\s)[^\0]*\p{L}[^\0]*(?<!\s)$/u.test(String(entry))
+
 /**
  * Decides what may be killed.
  *
  * @param seesProcesses - whether this system's /proc can be read.
+ * @throws {TypeError} if `protect` has an entry that is neither a PID nor a name.
  * @throws {Error} if /proc cannot be read, but the options need it.
  */
 export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesProcesses: boolean) => {
+  if (!protect.every(isPidOrName)) throw new TypeError('protect takes PIDs and names of processes')
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
   if ((names.size > 0 || onlyUids) && !seesProcesses)
     throw new Error(

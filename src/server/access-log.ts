@@ -95,7 +95,7 @@ export const accessLog =
         method: c.req.method,
         path: c.req.path.slice(0, MAX_LENGTH),
         pid: bounded(pid),
-        command: outcome?.command,
+        command: outcome?.command?.slice(0, MAX_LENGTH),
         outcome: attempt && (outcome?.code ?? (error === undefined ? 'refused' : 'failed')),
         reason: attempt?.reason ?? signallerReason ?? row?.usualReason,
         detail: attempt?.detail?.slice(0, MAX_DETAIL_LENGTH),

@@ -1,7 +1,7 @@
 import type { ParseArgsConfig } from 'node:util'
 import * as z from 'zod/mini'
 import { fromDigits } from '../app/request.ts'
-import { MAX_PID } from '../app/signaller.ts'
+import { isPidOrName } from '../node/policy.ts'
 
 export type Options = NonNullable<ParseArgsConfig['options']>
 const STRINGS: Options[string] = { type: 'string', multiple: true }
@@ -32,9 +32,6 @@ const hostName = z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 const origin = z.string().check(z.refine(isOrigin))
 
-// A name has a letter, and no white space around it. Anything else is a misspelt PID, or matches no process.
-const isPidOrName = (value: number | string) =>
-  typeof value === 'number' ? value > 0 && value <= MAX_PID : /^(?!\s)[^\0]*\p{L}[^\0]*(?<!\s)$/u.test(value)
 const pidOrName = fromDigits.check(z.refine(isPidOrName))
 
 /** All settings. `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */

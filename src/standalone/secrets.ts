@@ -4,6 +4,8 @@ import { errorCode } from '../node/error-code.ts'
 import { NAME_PATTERN, TOKEN_PATTERN } from '../server/token.ts'
 import { messageOf, SettingsError, warn } from './report.ts'
 
+const MAX_BYTES = 1024 * 1024
+
 /**
  * Reads a file that a setting names. It must be a regular file. A pipe would block the start until somebody writes to
  * the pipe, and would be empty at a reload.
@@ -16,6 +18,7 @@ export const readSettingFile = (option: string, file: string, isSecret = false) 
   try {
     const status = statSync(file)
     if (!status.isFile()) throw new Error('it is not a regular file')
+    if (status.size > MAX_BYTES) throw new Error('it is larger than 1 MiB')
     // Modes mean nothing on Windows.
     const mode = process.platform === 'win32' ? 0 : status.mode
     if (mode & 0o002) warn(`Every local user may change the file of ${option}; run chmod o-w on it.`)
@@ -23,7 +26,9 @@ export const readSettingFile = (option: string, file: string, isSecret = false) 
     return readFileSync(file)
   } catch (error) {
     // The message of a system error repeats the path.
-    throw new SettingsError(`Cannot read the file of ${option}: ${errorCode(error) ?? messageOf(error)}.`)
+    const code = errorCode(error)
+    const reason = code === undefined ? messageOf(error) : `${code}; check its path and its mode`
+    throw new SettingsError(`Cannot read the file of ${option}: ${reason}.`)
   }
 }
 
@@ -49,15 +54,17 @@ export const readTokens = (file: string | undefined, variable: string | undefine
     throw new SettingsError('Both a token file and PSYS_KILL_TOKEN are set; keep one of them.')
   if (file === undefined && variable === undefined) return undefined
   const tokens = new Map<string, string>()
+  const values = new Set<string>()
   for (const [line, place] of file === undefined ? [[`${variable}`, 'PSYS_KILL_TOKEN']] : linesOf(file)) {
     const [, name = '', token = ''] = /^(?:([^:]+):)?([^:]+)$/.exec(line) ?? []
     if (!TOKEN_PATTERN.test(token) || !NAME_PATTERN.test(name))
       throw new SettingsError(
         `The token in ${place} must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end. A name before it, as in NAME:TOKEN, may have 64 of A-Z a-z 0-9 . _ -.`,
       )
-    if (tokens.has(name) || [...tokens.values()].includes(token))
+    if (tokens.has(name) || values.has(token))
       throw new SettingsError(`The token in ${place}, or its name, occurs twice; each token needs a name of its own.`)
     tokens.set(name, token)
+    values.add(token)
   }
   if (tokens.size === 0) throw new SettingsError('The token file has no token in it.')
   return Object.fromEntries(tokens)

@@ -32,14 +32,13 @@ export const parseCommandLine = (args: readonly string[]) => {
 }
 
 /** The variables that Kubernetes adds to a pod for a Service called `psys-kill…`. */
-const OF_SERVICE = /_SERVICE_(HOST|PORT)(_|$)|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$/
+const OF_SERVICE = /_SERVICE_(HOST|PORT)[_=]|_PORT(=\w+:\/\/|_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)/
 
 const refuseUnknownVariables = (env: NodeJS.ProcessEnv) => {
   const known = [...NAMES.map(variableOf), 'PSYS_KILL_TOKEN']
-  const unknown = Object.keys(env).find(
-    (name) => name.startsWith('PSYS_KILL_') && !known.includes(name) && !OF_SERVICE.test(name),
-  )
-  if (unknown !== undefined) throw new SettingsError(`Unknown variable ${unknown}. See --help.`)
+  for (const [name, value] of Object.entries(env))
+    if (name.startsWith('PSYS_KILL_') && !known.includes(name) && !OF_SERVICE.test(`${name}=${value}`))
+      throw new SettingsError(`Unknown variable ${name}. See --help.`)
 }
 
 /**

@@ -220,6 +220,9 @@ describe('nothing that a client sends', () => {
     expect(records()[5].path).toBe(`/${'x'.repeat(63)}`)
     for (const { by } of records()) expect(by).toBe('a'.repeat(128))
     for (const line of lines) isOneLine(line)
+    const named = serviceWith(() => ({ code: 'EPERM', command: 'x'.repeat(100_000) }))
+    await named.kill('{"pid":7}')
+    expect(named.records()[0].command).toBe('x'.repeat(64))
   })
 })
 

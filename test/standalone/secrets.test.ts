@@ -97,15 +97,21 @@ describe('a token file', () => {
   test('that cannot be read is an error, and nobody waits for a pipe', () => {
     execFileSync('mkfifo', ['-m', '600', folder.file('pipe')])
     const reasonOf = (path: string) => messageOf(['--token-file', path])
-    expect(reasonOf(folder.file('none'))).toBe('Cannot read the file of --token-file: ENOENT.')
+    expect(reasonOf(folder.file('none'))).toBe(
+      'Cannot read the file of --token-file: ENOENT; check its path and its mode.',
+    )
     for (const path of [folder.path, folder.file('pipe')])
       expect(reasonOf(path)).toBe('Cannot read the file of --token-file: it is not a regular file.')
+    writeFileSync(folder.file('large'), '#'.repeat(1024 * 1024 + 1), { mode: 0o600 })
+    expect(reasonOf(folder.file('large'))).toBe('Cannot read the file of --token-file: it is larger than 1 MiB.')
   })
 
   test.each([TOKEN, `/${TOKEN}`, `~${TOKEN}`, `${TOKEN}/x`, 'token'])(
     'is not named, because it may be a token: %s',
     (path) => {
-      expect(messageOf(['--token-file', path])).toMatch(/^Cannot read the file of --token-file: ENO\w+\.$/)
+      expect(messageOf(['--token-file', path])).toMatch(
+        /^Cannot read the file of --token-file: ENO\w+; check its path and its mode\.$/,
+      )
     },
   )
 })

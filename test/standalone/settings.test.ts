@@ -164,7 +164,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [[], { ...mine, LISTEN_FDS: '1x' }, 'systemd must hand over one socket, not 1x'],
   [[], theirs, `hands a socket to process ${process.ppid}`],
   [[], { LISTEN_FDS: '1' }, 'hands a socket to process undefined'],
-  ...['', 'TOKE', 'TOKENS', 'TOKEN_FILES', 'SERVICE', 'PORTS', 'WEB_PORT_80_HTTP'].flatMap((name) =>
+  ...['', 'TOKE', 'TOKENS', 'TOKEN_FILES', 'SERVICE', 'PORT', 'PORTS', 'WEB_PORT_80_HTTP'].flatMap((name) =>
     [TOKEN, ''].map((value): [string[], Env, string] => [
       [],
       { [`PSYS_KILL_${name}`]: value },
