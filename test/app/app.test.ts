@@ -9,8 +9,7 @@ import {
   type Outcome,
   type Signaller,
 } from '../../src/index.ts'
-import { KILL, post, postRaw, refusal, told } from '../support/post.ts'
-import { conditionalSignaller, recordingSignaller } from '../support/recording-signaller.ts'
+import { conditionalSignaller, KILL, post, postRaw, recordingSignaller, refusal, told } from '../support/post.ts'
 
 const OK = [200, '{"ok":true}', null] as const
 const EXITED = [200, '{"ok":true,"exited":true}', null] as const

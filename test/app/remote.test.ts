@@ -9,9 +9,8 @@ import { CONDITIONS, type Delivery } from '../../src/app/signaller.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startPeer } from '../support/peer.ts'
 import { post, refusal, streamOf, told } from '../support/post.ts'
-import { startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
+import { startTarget } from '../support/processes.ts'
+import { startServer, TOKEN } from '../support/server.ts'
 
 // No system has it (proc(5), pid_max). The peers of these tests signal nobody, but for the real ones.
 const PID = 2 ** 31 - 1

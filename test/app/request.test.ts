@@ -3,8 +3,7 @@ import { type Context, Hono } from 'hono'
 import { describe, expect, test, vi } from 'vitest'
 import { createApp } from '../../src/index.ts'
 import { startPeer } from '../support/peer.ts'
-import { KILL, postRaw, refusal, STREAMING, streamOf, told } from '../support/post.ts'
-import { conditionalSignaller } from '../support/recording-signaller.ts'
+import { conditionalSignaller, KILL, postRaw, refusal, STREAMING, streamOf, told } from '../support/post.ts'
 
 const OK = [200, '{"ok":true}', null] as const
 const INVALID_PID = refusal(400, 'Invalid pid', 'pid')

@@ -7,8 +7,7 @@ import { GRACE_MS } from '../../src/standalone/connections.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
-import { BUILT_FILE, health, startServer } from '../support/server.ts'
-import { TOKEN } from '../support/token.ts'
+import { BUILT_FILE, health, startServer, TOKEN } from '../support/server.ts'
 
 const read = (name: string) => readFileSync(new URL(`../../build/${name}`, import.meta.url), 'utf8')
 const dockerfile = read('Dockerfile')

@@ -6,9 +6,8 @@ import { answers, REASONS, serverAnswers } from '../../src/app/contract.ts'
 import { createApp, type Outcome } from '../../src/index.ts'
 import { createServerApp } from '../../src/server/index.ts'
 import { assertDocumented, document, isDocumentedRequest } from '../support/openapi.ts'
-import { KILL, post, postRaw } from '../support/post.ts'
-import { conditionalSignaller } from '../support/recording-signaller.ts'
-import { TOKEN } from '../support/token.ts'
+import { conditionalSignaller, KILL, post, postRaw } from '../support/post.ts'
+import { TOKEN } from '../support/server.ts'
 
 const table = { ...answers, ...serverAnswers }
 const asJson = (value: unknown) => JSON.parse(JSON.stringify(value))

@@ -10,13 +10,13 @@ import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } fro
 import { answers, REASONS, serverAnswers } from '../../src/app/contract.ts'
 import { HELP } from '../../src/standalone/options.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { freePort } from '../support/free-port.ts'
+import { freePort } from '../support/listening.ts'
 import { type Block, blocksOf, fragmentsOf, linksOf } from '../support/markdown.ts'
 import { needsLinux } from '../support/needs.ts'
 import { assertDocumented } from '../support/openapi.ts'
 import { KILL } from '../support/post.ts'
+import { startTarget } from '../support/processes.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
 
 // Runs each code block, in order. A comment directly above a block may say:
 //   <!-- test: skip REASON -->  another suite runs it, or nothing can

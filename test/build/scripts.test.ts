@@ -5,8 +5,7 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
 import { emptyFolder } from '../support/folder.ts'
-import { runToEnd } from '../support/run.ts'
-import { BUILT_FILE } from '../support/server.ts'
+import { BUILT_FILE, runToEnd } from '../support/server.ts'
 
 const inRoot = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const PRINTS_VERSION = { code: 0, stdout: `${packageJson.version}\n`, stderr: '' }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { exitWatch } from '../../src/node/exits.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
-import { fakeFiles, startedLater } from '../support/fake-proc.ts'
+import { fakeFiles, startedLater } from '../support/fakes.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startDeaf, startSleeper } from '../support/processes.ts'
 

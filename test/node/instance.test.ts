@@ -2,11 +2,9 @@ import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { CONDITIONS, type Delivery, type ProcessSeen, type SignallerReason } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
-import { fakeFiles, startedLater } from '../support/fake-proc.ts'
+import { expectNoSignal, fakeFiles, startedLater } from '../support/fakes.ts'
 import { needsLinux, needsRoot } from '../support/needs.ts'
-import { expectNoSignal } from '../support/no-signal.ts'
-import { startAs, startCommand, startNamed, startSleeper, statField } from '../support/processes.ts'
-import { targetOf } from '../support/target.ts'
+import { startAs, startCommand, startNamed, startSleeper, statField, targetOf } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 

@@ -9,8 +9,8 @@ import { expect, test, vi } from 'vitest'
 import { lineLog } from '../../src/node/log.ts'
 import { dropped } from '../support/dropped.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { inTime } from '../support/in-time.ts'
 import { describeWith } from '../support/needs.ts'
+import { inTime } from '../support/processes.ts'
 
 /** How many bytes the disk still takes. A full disk takes what it has room for, and fails only the next time. */
 const disk = vi.hoisted(() => ({ room: Number.POSITIVE_INFINITY }))

@@ -1,9 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { CONDITIONS, type ProcessSeen } from '../../src/app/signaller.ts'
-import { type Namespace, noNamespaces, startNamespace } from '../support/namespace.ts'
+import {
+  buildSignaller,
+  type Namespace,
+  noNamespaces,
+  type SignallerProcess,
+  startNamespace,
+} from '../support/namespace.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
-import { buildSignaller, type SignallerProcess } from '../support/signaller-process.ts'
 
 const WARNING = /^Cannot read this system's own \/proc: /
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']

@@ -3,12 +3,9 @@ import fc from 'fast-check'
 import { afterEach, expect, test, vi } from 'vitest'
 import { CONDITIONS, type Delivery, MAX_PID } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
-import { fakeFiles } from '../support/fake-proc.ts'
+import { ASKED, expectNoSignal, fakeFiles, pretendPlatform } from '../support/fakes.ts'
 import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
-import { ASKED, expectNoSignal } from '../support/no-signal.ts'
-import { pretendPlatform } from '../support/platform.ts'
-import { startSleeper, startZombie } from '../support/processes.ts'
-import { reapedPid } from '../support/target.ts'
+import { reapedPid, startSleeper, startZombie } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 

@@ -3,12 +3,9 @@ import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import type { SignallerReason } from '../../src/app/signaller.ts'
 import { type NodeSignallerOptions, nodeSignaller } from '../../src/node/index.ts'
-import { fakeFiles } from '../support/fake-proc.ts'
+import { expectNoSignal, fakeFiles, pretendPlatform } from '../support/fakes.ts'
 import { needsLinux, needsRoot } from '../support/needs.ts'
-import { expectNoSignal } from '../support/no-signal.ts'
-import { pretendPlatform } from '../support/platform.ts'
-import { startAs, startNamed, startSleeper, startZombie } from '../support/processes.ts'
-import type { Target } from '../support/target.ts'
+import { startAs, startNamed, startSleeper, startZombie, type Target } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 

@@ -1,8 +1,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { procWarning, readBootId, readUptime } from '../../src/node/proc.ts'
-import { fakeFiles } from '../support/fake-proc.ts'
+import { fakeFiles, pretendPlatform } from '../support/fakes.ts'
 import { needsLinux } from '../support/needs.ts'
-import { pretendPlatform } from '../support/platform.ts'
 
 vi.mock('node:fs', { spy: true })
 

@@ -1,10 +1,9 @@
 import { closeSync, openSync, readdirSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { asKept, statReader } from '../../src/node/stat.ts'
-import { fakeFiles } from '../support/fake-proc.ts'
+import { fakeFiles } from '../support/fakes.ts'
 import { needsLinux } from '../support/needs.ts'
-import { startNamed, startSleeper, startWithoutLeader, statField } from '../support/processes.ts'
-import { startTarget } from '../support/target.ts'
+import { startNamed, startSleeper, startTarget, startWithoutLeader, statField } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 

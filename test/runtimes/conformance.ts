@@ -5,10 +5,9 @@ import { describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/contract.ts'
 import { needsRoot } from '../support/needs.ts'
 import { assertDocumented } from '../support/openapi.ts'
-import { startSleeper, startZombie } from '../support/processes.ts'
+import { startSleeper, startTarget, startZombie } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
-import { startTarget } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
+import { TOKEN } from '../support/server.ts'
 
 /**
  * What an implementation has in addition to the contract:

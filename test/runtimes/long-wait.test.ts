@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
+import { startTarget } from '../support/processes.ts'
 import { startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
 import { IGNORES } from './conformance.ts'
 import { implementations, OTHER_USER, start } from './runtimes.ts'
 import { gateway, startWorker } from './worker.ts'

@@ -1,10 +1,9 @@
 import { chmodSync, readlinkSync, realpathSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
 import type { RunningServer } from '../support/server.ts'
-import { askTls } from '../support/tls.ts'
+import { askTls, authority, LOOPBACK } from '../support/tls.ts'
 import { describeConformance, type Feature, GUARDED, type Peer } from './conformance.ts'
 import { implementations, OTHER_USER, runtimes, start, versionOf } from './runtimes.ts'
 

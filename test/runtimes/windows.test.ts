@@ -4,8 +4,7 @@ import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSy
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith, WINE } from '../support/needs.ts'
-import { BUILT_FILE } from '../support/server.ts'
-import { TOKEN } from '../support/token.ts'
+import { BUILT_FILE, TOKEN } from '../support/server.ts'
 
 const PIPE = String.raw`\\.\pipe\psys-kill-test`
 /** A multiple of four above every PID of Linux, and of Wine. */

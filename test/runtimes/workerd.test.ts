@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startSleeper } from '../support/processes.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
-import { TOKEN } from '../support/token.ts'
+import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
 import { describeConformance, type Feature, GUARDED } from './conformance.ts'
 import { OTHER_USER, versionOf } from './runtimes.ts'
 import {

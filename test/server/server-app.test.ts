@@ -5,7 +5,7 @@ import { KILL_PATH, serverAnswers } from '../../src/app/contract.ts'
 import type { Outcome } from '../../src/app/signaller.ts'
 import { createServerApp, type ServerOptions } from '../../src/server/index.ts'
 import { refusal, STREAMING, told } from '../support/post.ts'
-import { TOKEN } from '../support/token.ts'
+import { TOKEN } from '../support/server.ts'
 
 const ORIGIN = 'https://tools.example'
 const GUARDED = { hosts: ['localhost'], origins: [ORIGIN], token: TOKEN, allowProxy: false }

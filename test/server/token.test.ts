@@ -2,7 +2,7 @@ import { Hono } from 'hono'
 import { describe, expect, test, vi } from 'vitest'
 import { requireToken, type Tokens } from '../../src/server/token.ts'
 import { refusal, told } from '../support/post.ts'
-import { TOKEN } from '../support/token.ts'
+import { TOKEN } from '../support/server.ts'
 
 const MISSING = refusal(401, 'Unauthorized', 'token missing')
 const UNKNOWN = refusal(401, 'Unauthorized', 'token unknown')

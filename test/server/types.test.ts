@@ -2,7 +2,7 @@ import { hc, type InferResponseType } from 'hono/client'
 import { expect, expectTypeOf, test } from 'vitest'
 import type { AppType } from '../../src/index.ts'
 import { createServerApp, type ServerAppType } from '../../src/server/index.ts'
-import { TOKEN } from '../support/token.ts'
+import { TOKEN } from '../support/server.ts'
 
 // tsc checks the types. Running them shows that the typed calls are the ones that work.
 const { fetch } = createServerApp({

@@ -3,13 +3,11 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasChromium, postFrom, startChromium } from '../support/chromium.ts'
 import { blocksOf } from '../support/markdown.ts'
 import { KILL } from '../support/post.ts'
-import { startSleeper } from '../support/processes.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
-import { startTarget, type Target } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
+import { startSleeper, startTarget, type Target } from '../support/processes.ts'
+import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
+import { hasChromium, postFrom, startChromium } from './chromium.ts'
 
 type Tail<T extends unknown[]> = T extends [unknown, ...infer Rest] ? Rest : never
 

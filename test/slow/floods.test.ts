@@ -6,13 +6,12 @@ import { connect, type Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
-import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
+import { startTarget } from '../support/processes.ts'
 import { exchange, killRequest, openRaw } from '../support/raw.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
-import { askTls, openTls } from '../support/tls.ts'
+import { askTls, authority, LOOPBACK, openTls } from '../support/tls.ts'
 
 const PEAK_MB = 200
 /** More than there are places. */

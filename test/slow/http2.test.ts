@@ -5,13 +5,12 @@ import { getConnInfo } from '@hono/node-server/conninfo'
 import { beforeEach, expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../../src/node/node-signaller.ts'
 import { createServerApp } from '../../src/server/server-app.ts'
-import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { needsOpenssl } from '../support/needs.ts'
 import { KILL } from '../support/post.ts'
-import { startSleeper } from '../support/processes.ts'
-import { startTarget } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
+import { startSleeper, startTarget } from '../support/processes.ts'
+import { TOKEN } from '../support/server.ts'
+import { authority, LOOPBACK } from '../support/tls.ts'
 
 beforeEach(needsOpenssl)
 

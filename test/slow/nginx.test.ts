@@ -1,16 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { describeConformance } from '../runtimes/conformance.ts'
-import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { freePort } from '../support/free-port.ts'
-import { missingForNginx, startNginx } from '../support/nginx.ts'
+import { freePort } from '../support/listening.ts'
 import { KILL } from '../support/post.ts'
-import { startSleeper } from '../support/processes.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
-import { askTls } from '../support/tls.ts'
-import { TOKEN } from '../support/token.ts'
+import { startSleeper, startTarget } from '../support/processes.ts'
+import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
+import { askTls, authority, LOOPBACK } from '../support/tls.ts'
+import { missingForNginx, startNginx } from './nginx.ts'
 
 const names = ['a', 'b', 'c'] as const
 type Name = (typeof names)[number]

@@ -3,14 +3,14 @@ import { readFileSync } from 'node:fs'
 import { createServer, request } from 'node:http'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { authority } from '../support/certificates.ts'
-import { hasChromium, postFrom, startChromium } from '../support/chromium.ts'
 import { emptyFolder } from '../support/folder.ts'
-import { freePort } from '../support/free-port.ts'
-import { missingForNginx, startNginx } from '../support/nginx.ts'
+import { freePort } from '../support/listening.ts'
 import { KILL } from '../support/post.ts'
 import { startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
+import { authority } from '../support/tls.ts'
+import { hasChromium, postFrom, startChromium } from './chromium.ts'
+import { missingForNginx, startNginx } from './nginx.ts'
 
 beforeEach(({ skip }) => {
   skip(!hasChromium, 'needs chromium')

@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
-import { authority, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { blocksOf } from '../support/markdown.ts'
 import { runs } from '../support/needs.ts'
 import { BUILT_FILE } from '../support/server.ts'
+import { authority, LOOPBACK } from '../support/tls.ts'
 
 const inRoot = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const SERVICES = ['psys-kill.service', 'psys-kill-tcp.service']

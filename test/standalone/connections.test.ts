@@ -2,10 +2,9 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, ServerResponse } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { serveConnections } from '../../src/standalone/connections.ts'
-import { startDeaf, startSleeper } from '../support/processes.ts'
+import { startDeaf, startSleeper, type Target } from '../support/processes.ts'
 import { exchange, killRequest, openRaw, type RawConnection } from '../support/raw.ts'
 import { health, type RunningServer, startServer } from '../support/server.ts'
-import type { Target } from '../support/target.ts'
 
 const KEEP = { connection: 'keep-alive' }
 const kill = (body: object, headers: Record<string, string> = KEEP) => killRequest(JSON.stringify(body), headers)

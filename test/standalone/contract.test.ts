@@ -2,10 +2,9 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Asked, type Behaviour, expectedOf, harmlessRequest } from '../support/model.ts'
 import { needsLinux } from '../support/needs.ts'
-import { startZombie } from '../support/processes.ts'
+import { startTarget, startZombie } from '../support/processes.ts'
 import { exchange } from '../support/raw.ts'
 import { type RunningServer, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
 
 // The real signaller is behind it: only processes of these tests are named, and PIDs that no system has.
 let server: RunningServer

@@ -12,14 +12,13 @@ import {
 } from 'node:fs'
 import { createServer } from 'node:net'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { authority } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { listeningPlaces } from '../support/listening.ts'
 import { describeWith, needsIPv6, needsOpenssl, needsRoot, runs } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
-import { BUILT_FILE, startServer } from '../support/server.ts'
-import { TOKEN } from '../support/token.ts'
+import { BUILT_FILE, startServer, TOKEN } from '../support/server.ts'
+import { authority } from '../support/tls.ts'
 
 const env = { PSYS_KILL_TOKEN: TOKEN }
 const PORT = ['--port', '0']

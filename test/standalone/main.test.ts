@@ -4,13 +4,9 @@ import packageJson from '../../package.json' with { type: 'json' }
 import { HELP } from '../../src/standalone/options.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith, hasProc, needsLinux, needsTerminal } from '../support/needs.ts'
-import { startDeaf, startSleeper } from '../support/processes.ts'
-import { exchange, killRequest, openRaw } from '../support/raw.ts'
-import { runToEnd } from '../support/run.ts'
-import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
-import { startTarget } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
-import { startUnread } from '../support/unread.ts'
+import { startDeaf, startSleeper, startTarget } from '../support/processes.ts'
+import { exchange, killRequest, openRaw, startUnread } from '../support/raw.ts'
+import { BUILT_FILE, type RunningServer, runToEnd, startServer, TOKEN } from '../support/server.ts'
 
 const PORT = ['--port', '0']
 const withToken = { PSYS_KILL_TOKEN: TOKEN }

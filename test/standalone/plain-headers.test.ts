@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/contract.ts'
 import { createServerApp } from '../../src/server/index.ts'
 import { plainHeaders } from '../../src/standalone/plain-headers.ts'
-import { TOKEN } from '../support/token.ts'
+import { TOKEN } from '../support/server.ts'
 
 const ORIGIN = 'https://tools.example'
 

@@ -3,14 +3,12 @@ import { writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
 import type { ConnectionOptions } from 'node:tls'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { killRequest, openRaw } from '../support/raw.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
-import { askTls, openTls } from '../support/tls.ts'
-import { TOKEN } from '../support/token.ts'
+import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
+import { askTls, authority, type Identity, LOOPBACK, openTls } from '../support/tls.ts'
 
 const as = (token: string) => ({ authorization: `Bearer ${token}` })
 const ALICE = `${TOKEN}-of-alice`

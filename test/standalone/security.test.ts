@@ -1,10 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KILL_PATH } from '../../src/app/contract.ts'
-import { startSleeper } from '../support/processes.ts'
+import { startSleeper, type Target } from '../support/processes.ts'
 import { exchange, killRequest } from '../support/raw.ts'
-import { health, type RunningServer, startServer } from '../support/server.ts'
-import type { Target } from '../support/target.ts'
-import { TOKEN } from '../support/token.ts'
+import { health, type RunningServer, startServer, TOKEN } from '../support/server.ts'
 
 /** What an outsider sends over the wire; which headers and paths are refused is tested in test/server. */
 type Attack = [name: string, headers: Record<string, string>, answer: string | RegExp]

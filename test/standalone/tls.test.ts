@@ -6,15 +6,12 @@ import { Hono } from 'hono'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { SettingsError } from '../../src/standalone/report.ts'
 import { prepareTls, requireCertificate, type TlsFiles } from '../../src/standalone/tls.ts'
-import { authority, type Identity, LOOPBACK } from '../support/certificates.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
-import { startDeaf, startSleeper } from '../support/processes.ts'
+import { startDeaf, startSleeper, type Target } from '../support/processes.ts'
 import { killRequest } from '../support/raw.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
-import type { Target } from '../support/target.ts'
-import { askTls, openTls } from '../support/tls.ts'
-import { TOKEN } from '../support/token.ts'
+import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
+import { askTls, authority, type Identity, LOOPBACK, openTls } from '../support/tls.ts'
 
 const UNAUTHORIZED = { status: 401, text: '{"error":"Unauthorized"}' }
 const SENT = { status: 200, text: '{"ok":true}' }

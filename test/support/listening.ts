@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
 
 /** An address of /proc/net, of which each word of four bytes stands in reverse, as it is written in a URL. */
 const inUrl = (address: string) => {
@@ -44,4 +46,14 @@ export const listeningPlaces = (pid: number | undefined): string[] => {
     .flatMap((kind) => waiting(pid, kind))
     .filter(([inode]) => own.has(`socket:[${inode}]`))
     .map(([, place]) => place)
+}
+
+/** A port that was free a moment ago, for programs that have no way to tell which one they got. */
+export const freePort = async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
 }

@@ -2,8 +2,58 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { inTime } from './in-time.ts'
-import { type Target, targetOf } from './target.ts'
+
+export interface Target extends Disposable {
+  pid: number
+  child: ChildProcess
+  /** Resolves with the signal that ended it, or null where it exited by itself. */
+  ended: Promise<NodeJS.Signals | null>
+  isAlive: () => boolean
+}
+
+/** The target that a child is; throws where it does not run. */
+export const targetOf = (child: ChildProcess): Target => {
+  const ended = once(child, 'exit').then(([, signal]) => signal)
+  if (child.pid === undefined) throw new Error('The target does not run')
+  const isAlive = () => child.exitCode === null && child.signalCode === null
+  return {
+    pid: child.pid,
+    child,
+    ended,
+    isAlive,
+    [Symbol.dispose]: () => {
+      if (isAlive()) child.kill('SIGKILL')
+    },
+  }
+}
+
+/** Starts a process for a test to kill and resolves when it runs. It is killed at the end of the scope at the latest. */
+export const startTarget = async (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> => {
+  const child = spawn(process.execPath, ['-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], {
+    ...options,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const target = targetOf(child)
+  await inTime(`a target to run: ${script}`, once(child.stdout, 'data'), () => `Alive: ${target.isAlive()}`)
+  return target
+}
+
+/** A PID that was a process's a moment ago and that has been reaped. */
+export const reapedPid = async () => {
+  const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' })
+  await once(child, 'exit')
+  if (child.pid === undefined) throw new Error('The target has no PID')
+  return child.pid
+}
+
+/** What something resolves to; throws after 20 seconds, and says for what it waited and how things stand. */
+export const inTime = <Value>(what: string, waiting: Promise<Value>, state: () => string, seconds = 20) =>
+  Promise.race([
+    waiting,
+    sleep(seconds * 1000, undefined, { ref: false }).then((): never => {
+      throw new Error(`Waited ${seconds} s for ${what}.\n${state()}`)
+    }),
+  ])
 
 /** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
 export const statField = (pid: number | string, field: number) =>

@@ -1,7 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { inTime } from './in-time.ts'
+import { inTime } from './processes.ts'
+
+/** The token of the servers that have one. */
+export const TOKEN = 'correct-horse-battery-staple'
 
 export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.cjs', import.meta.url))
 
@@ -151,3 +154,24 @@ export const startServer = async ({
 /** The status of the health check. */
 export const health = async (url: string) =>
   (await fetch(`${url}/healthz`, { headers: { connection: 'close' } })).status
+
+export interface Ending {
+  code: number | null
+  stdout: string
+  stderr: string
+}
+
+/** Runs a server, by default the built file, with settings that end it at once, and resolves with how it ended. */
+export const runToEnd = (
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+  [file = '', ...before]: readonly string[] = [process.execPath, BUILT_FILE],
+): Promise<Ending> =>
+  new Promise((resolve) => {
+    const child = execFile(
+      file,
+      [...before, ...args],
+      { env: { PATH: process.env['PATH'] ?? '', ...env }, timeout: 20_000 },
+      (_error, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
+    )
+  })

@@ -1,7 +1,7 @@
 import { expect, vi } from 'vitest'
 import { SettingsError } from '../../src/standalone/report.ts'
 import { readSettings } from '../../src/standalone/settings.ts'
-import { TOKEN } from './token.ts'
+import { TOKEN } from './server.ts'
 
 export { TOKEN }
 export type Env = Record<string, string>

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
-import { emptyFolder } from './folder.ts'
-import { startServer } from './server.ts'
+import { emptyFolder } from '../support/folder.ts'
+import { startServer } from '../support/server.ts'
 
 const NGINX = '/usr/sbin/nginx'
 /** The programs that are missing here, of those that a server of nginx's needs. */

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { transform } from 'esbuild'
 import packageJson from '../../package.json' with { type: 'json' }
-import { emptyFolder } from './folder.ts'
+import { emptyFolder } from '../support/folder.ts'
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** What checks the package, and what it is used with, as `npm ci` brings them there. */

@@ -1,5 +1,7 @@
 import { openSync, readFileSync } from 'node:fs'
-import { vi } from 'vitest'
+import { expect, vi } from 'vitest'
+import type { Delivery, Outcome } from '../../src/app/signaller.ts'
+import { type NodeSignallerOptions, nodeSignaller } from '../../src/node/index.ts'
 import { emptyFolder } from './folder.ts'
 
 /** The text of `/proc/PID/stat` for a process that started so many clock ticks later. */
@@ -32,4 +34,33 @@ export const fakeFiles = async (files: Readonly<Record<string, { text: string } 
       folder[Symbol.dispose]()
     },
   }
+}
+
+/** Lets this process look as if it ran on another system, to the end of the scope. */
+export const pretendPlatform = (platform: NodeJS.Platform) => {
+  const { platform: actual } = process
+  const set = (value: NodeJS.Platform) => Object.defineProperty(process, 'platform', { value })
+  set(platform)
+  return { [Symbol.dispose]: () => void set(actual) }
+}
+
+/** What a request may ask for on every system. */
+export const ASKED: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { dryRun: true }]
+
+/** Expects this outcome at once, whatever else is asked, and no SIGTERM. If there is one, the process does not get it. */
+export const expectNoSignal = (
+  pid: number,
+  outcome: Outcome,
+  options: NodeSignallerOptions = {},
+  conditions: Partial<Delivery> = {},
+) => {
+  const kill = process.kill.bind(process)
+  const spy = vi.spyOn(process, 'kill').mockImplementation((pid, signal) => (signal === 0 ? kill(pid, 0) : true))
+  const onSignal = vi.fn()
+  const { terminate } = nodeSignaller(options)
+  // A promise would not be equal.
+  for (const asked of ASKED) expect(terminate(pid, { ...asked, ...conditions, onSignal })).toEqual(outcome)
+  expect(spy.mock.calls.filter(([, signal]) => signal !== 0)).toEqual([])
+  expect(onSignal).not.toHaveBeenCalled()
+  spy.mockRestore()
 }

@@ -1,2 +1,0 @@
-/** The token of the servers that have one. */
-export const TOKEN = 'correct-horse-battery-staple'
