@@ -59,8 +59,18 @@ describe('a running server', () => {
     ['the token as a host', () => ['--host', TOKEN], withToken, 'Cannot listen on port 3000: '],
     ['the token as an open host', () => ['--host', TOKEN], {}, 'Listening beyond loopback lets the network in'],
     ['a socket without a folder', () => ['--socket', '/no/such/folder/socket'], {}, 'a socket must exist'],
-    ['a missing file', () => ['--token-file', '/no/such\nfile'], {}, 'the file of --token-file: ENOENT.'],
-    ['the token as a file', () => ['--token-file', TOKEN], {}, 'the file of --token-file: ENOENT.'],
+    [
+      'a missing file',
+      () => ['--token-file', '/no/such\nfile'],
+      {},
+      'the file of --token-file: ENOENT; check its path and its mode.',
+    ],
+    [
+      'the token as a file',
+      () => ['--token-file', TOKEN],
+      {},
+      'the file of --token-file: ENOENT; check its path and its mode.',
+    ],
     ['the token as an argument', () => [TOKEN], {}, 'put --NAME before each value'],
     ['a misspelt variable', () => [], { PSYS_KILL_TOKE: TOKEN }, 'Unknown variable PSYS_KILL_TOKE.'],
   ])('lets no other start with %s: one line, exit code 1, no token', async (_what, args, env, line) => {

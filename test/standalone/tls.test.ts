@@ -163,8 +163,16 @@ describeWith(['openssl'], 'TLS', () => {
     ['the key of another certificate', () => ({ key: known.alice.keyFile }), OWN],
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
     ['a certificate that is a key', () => ({ cert: known.server.keyFile }), OWN],
-    ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the file of --tls-cert: ENOENT\.$/],
-    ['no key', () => ({ key: folder.file('nowhere') }), /^Cannot read the file of --tls-key: ENOENT\.$/],
+    [
+      'no certificate',
+      () => ({ cert: folder.file('nowhere') }),
+      /^Cannot read the file of --tls-cert: ENOENT; check its path and its mode\.$/,
+    ],
+    [
+      'no key',
+      () => ({ key: folder.file('nowhere') }),
+      /^Cannot read the file of --tls-key: ENOENT; check its path and its mode\.$/,
+    ],
     [
       'no client CA',
       () => ({ clientCa: folder.path }),
