@@ -19,25 +19,15 @@ const ask = async (incoming?: object) => {
   return { signal, leave: () => client.abort() }
 }
 
-test('over HTTP/1 on Node the signal aborts when the socket closes', async () => {
-  const socket = socketOf()
-  const { signal, leave } = await ask(over1(socket))
-  leave()
-  expect(signal.aborted).toBe(false)
-  socket.emit('close')
-  expect(signal.aborted).toBe(true)
-})
-
-test('the requests of one socket share a listener, and those of another have their own', async () => {
+test('over HTTP/1 on Node the requests of a socket share a signal, which aborts when the socket closes', async () => {
   const [one, two] = [socketOf(), socketOf()]
   const [first, second, other] = [await ask(over1(one)), await ask(over1(one)), await ask(over1(two))]
   expect(second.signal).toBe(first.signal)
   expect(one.listenerCount('close')).toBe(1)
+  first.leave()
+  expect(first.signal.aborted).toBe(false)
   one.emit('close')
   expect([first.signal.aborted, other.signal.aborted]).toEqual([true, false])
-})
-
-test('the signal of a socket that is gone is aborted', async () => {
   expect((await ask(over1(socketOf(true)))).signal.aborted).toBe(true)
 })
 

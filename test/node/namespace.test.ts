@@ -97,17 +97,6 @@ describe('in a namespace', () => {
     },
   )
 
-  test('with subset=pid, /proc has no boot id and no uptime: there is no instance', async () => {
-    await using inside = await startNamespace()
-    inside.run('mount -t proc -o subset=pid proc /proc')
-    using own = await startIn(inside)
-    using target = await inside.start()
-    expect(own.supports).toEqual(['waitMs', 'dryRun', 'command'])
-    expect(Object.keys(await look(target.pid, own))).toEqual(['command', 'uid'])
-    expect(await own.terminate(target.pid, { instance: 'x' })).toMatchObject({ code: 'no instance' })
-    expect(await own.terminate(target.pid, { waitMs: 60_000 })).toMatchObject({ code: 'exited' })
-  })
-
   test('with a boot time of its own it tells the start by its own clock, and knows the instance', async () => {
     await using inside = await startNamespace(['--mount-proc', '--time', '--boottime', '86400'])
     using own = await startIn(inside)
@@ -115,7 +104,7 @@ describe('in a namespace', () => {
     using target = await inside.start()
     const { instance, startedAt = '' } = await look(target.pid, own)
     expect(Date.parse(startedAt)).toBeGreaterThan(before - 1000)
-    expect(Date.parse(startedAt)).toBeLessThan(Date.now() + 1000)
+    expect(Date.parse(startedAt)).toBeLessThan(Date.now() + 10_000)
     expect(await own.terminate(target.pid, { instance })).toMatchObject({ code: 'sent' })
     await target.ended
   })

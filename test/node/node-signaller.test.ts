@@ -1,26 +1,27 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import fc from 'fast-check'
-import { afterEach, expect, test, vi } from 'vitest'
-import { CONDITIONS, type Delivery, MAX_PID } from '../../src/app/signaller.ts'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { CONDITIONS, type Delivery, MAX_PID, type ProcessSeen, type SignallerReason } from '../../src/app/signaller.ts'
 import { nodeSignaller } from '../../src/node/index.ts'
-import { ASKED, expectNoSignal, fakeFiles, pretendPlatform } from '../support/fakes.ts'
+import { ASKED, expectNoSignal, fakeFiles, pretendPlatform, startedLater } from '../support/fakes.ts'
 import { hasProc, needsLinux, needsRoot } from '../support/needs.ts'
-import { reapedPid, startSleeper, startZombie } from '../support/processes.ts'
+import {
+  reapedPid,
+  startAs,
+  startCommand,
+  startNamed,
+  startSleeper,
+  startZombie,
+  statField,
+  targetOf,
+} from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 
 afterEach(() => vi.restoreAllMocks())
 
-const nameOf = (pid: number) => (hasProc ? readFileSync(`/proc/${pid}/comm`, 'utf8').trim() : undefined)
-const ownThread = () => Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
-
+const BOOT_ID = '/proc/sys/kernel/random/boot_id'
 const systemError = (code: string) => Object.assign(new Error(`kill ${code}`), { code })
-
-type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
-const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
-const none: Files = () => ({ '/proc/self/stat': { error: 'ENOENT' } })
-const closed: Files = () => ({ '/proc/self/stat': { error: 'NotCapable' } })
-const other: Files = () => ({ '/proc/self/stat': { text: `${process.pid}1 (node) R 0` } })
 
 test.for(ASKED.slice(0, 2))(
   'a signal is reported right after the signal, before terminate returns: %j',
@@ -32,7 +33,7 @@ test.for(ASKED.slice(0, 2))(
       events.push(signal)
       return kill(pid, signal)
     })
-    const progress = { code: 'sent', command: nameOf(target.pid) }
+    const progress = { code: 'sent', command: hasProc ? 'sleep' : undefined }
     const onSignal: Delivery['onSignal'] = (told) => void events.push(told)
     const outcome = nodeSignaller().terminate(target.pid, { ...asked, onSignal })
     events.push('returned')
@@ -45,12 +46,12 @@ test.for(ASKED.slice(0, 2))(
 test('a process gets no signal if its stat says so: a zombie, a thread, what is gone', async (context) => {
   needsLinux(context)
   using zombie = await startZombie()
-  const thread = ownThread()
+  const thread = Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
   expectNoSignal(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
-  expectNoSignal(thread, { code: 'ESRCH', reason: 'thread', command: nameOf(thread) })
+  expectNoSignal(thread, { code: 'ESRCH', reason: 'thread', command: expect.any(String) })
   expectNoSignal(await reapedPid(), { code: 'ESRCH', reason: 'gone' })
   // Its own threads are protected if /proc may hide them.
-  using _ = await fakeFiles(hide(thread))
+  using _ = await fakeFiles({ [`/proc/${thread}/stat`]: { error: 'EACCES' } })
   expectNoSignal(thread, { code: 'EPERM', reason: 'protected' })
 })
 
@@ -66,8 +67,8 @@ test("another user's process is EPERM, hidden or not", async (context) => {
       process.seteuid?.(0)
     }
   }
-  expect(outcomes()).toEqual(ASKED.map(() => ({ code: 'EPERM', command: nameOf(target.pid) })))
-  using _ = await fakeFiles(hide(target.pid))
+  expect(outcomes()).toEqual(ASKED.map(() => ({ code: 'EPERM', command: 'sleep' })))
+  using _ = await fakeFiles({ [`/proc/${target.pid}/stat`]: { error: 'EACCES' } })
   for (const protect of [[], [process.ppid]]) expect(outcomes(protect)).toEqual(ASKED.map(() => ({ code: 'EPERM' })))
   expect(target.isAlive()).toBe(true)
 })
@@ -132,12 +133,18 @@ test.for(['stat', 'status'])(
   },
 )
 
+type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
+const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
+const self = (file: { error: string } | { text: string }): Files => {
+  return () => ({ '/proc/self/stat': file })
+}
+
 test.for<[where: string, Files, NodeJS.Platform]>([
   ['if /proc may hide a process', hide, 'linux'],
   ['the same on Android', hide, 'android'],
-  ['if /proc is missing', none, 'linux'],
-  ['if the runtime closes /proc', closed, 'linux'],
-  ['if /proc belongs to another PID namespace', other, 'linux'],
+  ['if /proc is missing', self({ error: 'ENOENT' }), 'linux'],
+  ['if the runtime closes /proc', self({ error: 'NotCapable' }), 'linux'],
+  ['if /proc belongs to another PID namespace', self({ text: `${process.pid}1 (node) R 0` }), 'linux'],
   ['on macOS', () => ({}), 'darwin'],
   ['on FreeBSD', () => ({}), 'freebsd'],
 ])('%s, kill(2) decides, and tells the exit; identity is a 501', async ([, files, platform], context) => {
@@ -185,4 +192,116 @@ test('on Windows, what is not a multiple of four is ESRCH, as the kill call woul
       expectNoSignal(target.pid, { code: 'EPERM', reason: 'protected' }, { protect: [target.pid] })
     } else expect(await nodeSignaller().terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
   }
+})
+
+describe('on Linux', () => {
+  beforeEach(needsLinux)
+
+  /** What a dry run tells of a process that it would signal. */
+  const look = (pid: number, { terminate } = nodeSignaller()): ProcessSeen => {
+    const outcome = terminate(pid, { dryRun: true })
+    if ('then' in outcome || !outcome.process) throw new Error(`It told ${JSON.stringify(outcome)}`)
+    return outcome.process
+  }
+
+  const expectOther = (pid: number, conditions: Partial<Delivery>, reason: SignallerReason) =>
+    expectNoSignal(pid, { code: 'ESRCH', reason, command: expect.any(String) }, {}, conditions)
+
+  test('a dry run calls kill(2) with signal 0 alone, at once, and describes the process', () => {
+    // As after exec: the runtime is younger than its process.
+    vi.spyOn(process, 'uptime').mockReturnValue(0)
+    const before = Date.now()
+    using target = startSleeper()
+    const after = Date.now()
+    const { startedAt = '', ...seen } = look(target.pid)
+    const boot = readFileSync(BOOT_ID, 'utf8').replaceAll('-', '').slice(0, 16)
+    const instance = `${boot}-${target.pid}-${statField(target.pid, 22)}`
+    expect(seen).toEqual({ command: 'sleep', uid: process.getuid?.(), instance })
+    expect(startedAt).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
+    expect(Date.parse(startedAt)).toBeGreaterThan(before - 1000)
+    expect(Date.parse(startedAt)).toBeLessThan(after + 10_000)
+    const kill = vi.spyOn(process, 'kill')
+    const onSignal = vi.fn()
+    const { terminate } = nodeSignaller()
+    const would = { code: 'would send', command: 'sleep', process: expect.objectContaining(seen) }
+    // A promise would not be equal.
+    for (const asked of [{}, { waitMs: 60_000, command: 'sleep', instance, comment: 'just looking' }])
+      expect(terminate(target.pid, { ...asked, dryRun: true, onSignal })).toEqual(would)
+    expect(kill.mock.calls).toEqual([
+      [target.pid, 0],
+      [target.pid, 0],
+    ])
+    expect(onSignal).not.toHaveBeenCalled()
+  })
+
+  test('a dry run tells the effective user', async (context) => {
+    needsRoot(context)
+    using target = await startAs(65_531, 65_532)
+    expect(look(target.pid).uid).toBe(65_532)
+  })
+
+  /** As in a container with lxcfs: less than the age of this process. */
+  const containerUptime = () => `${Number(statField(process.pid, 22)) / 100 + process.uptime() - 2} 0`
+
+  test.each<['startedAt' | 'instance', why: string, files: () => Parameters<typeof fakeFiles>[0]]>([
+    ['startedAt', "uptime is a container's", () => ({ '/proc/uptime': { text: containerUptime() } })],
+    ['startedAt', 'there is no uptime', () => ({ '/proc/uptime': { error: 'ENOENT' } })],
+    ['instance', 'there is no boot id', () => ({ [BOOT_ID]: { error: 'ENOENT' } })],
+    ['instance', 'the boot id is empty', () => ({ [BOOT_ID]: { text: '' } })],
+  ])('a dry run leaves out %s if %s; what is left out is not supported', async (lost, _, files) => {
+    using target = startSleeper()
+    using __ = await fakeFiles(files())
+    const { supports, terminate } = nodeSignaller()
+    const { [lost]: left, ...rest } = look(target.pid)
+    expect([left, Object.values(rest).includes(undefined)]).toEqual([undefined, false])
+    expect(supports).toEqual(CONDITIONS.filter((name) => name !== lost))
+    if (lost === 'startedAt') return
+    expectNoSignal(target.pid, { code: 'no instance', command: 'sleep' }, {}, { instance: 'x' })
+    expect(terminate(target.pid, { command: 'sleep' })).toMatchObject({ code: 'sent' })
+  })
+
+  test('an instance is compared for equality: no other text, no other PID, no other start, no other boot', async () => {
+    using target = startSleeper()
+    using other = startSleeper()
+    const { instance = '' } = look(target.pid)
+    for (const wrong of ['', `${instance}0`, instance.slice(0, -1), instance.slice(1), look(other.pid).instance])
+      expectOther(target.pid, { instance: wrong }, 'other instance')
+    expectOther(other.pid, { instance }, 'other instance')
+    const path = `/proc/${target.pid}/stat`
+    const stat = readFileSync(path, 'utf8')
+    const starts = [-1, 1].map((ticks) => ({ [path]: { text: startedLater(stat, ticks) } }))
+    for (const files of [...starts, { [BOOT_ID]: { text: '11111111-2222-3333-4444-555555555555\n' } }]) {
+      using _ = await fakeFiles(files)
+      expectOther(target.pid, { instance }, 'other instance')
+    }
+    expect(nodeSignaller().terminate(target.pid, { instance })).toMatchObject({ code: 'sent' })
+  })
+
+  test.each(["$0 = 'renamed'", "exec 'sleep', '600'"])(
+    'an instance stays when a process does %s; its command does not',
+    async (change) => {
+      const script = `$SIG{USR1} = sub { ${change} }; $| = 1; print 1; sleep 600 while 1`
+      using changing = targetOf((await startCommand(['perl', '-e', script])).child)
+      const { pid, child } = changing
+      const { command, instance } = look(pid)
+      child.kill('SIGUSR1')
+      await expect.poll(() => look(pid).command).not.toBe(command)
+      expect(look(pid).instance).toBe(instance)
+      expectOther(pid, { command, instance }, 'other command')
+      expectOther(pid, { command, instance: `${instance}0` }, 'other instance')
+      expect(nodeSignaller().terminate(pid, { instance })).toMatchObject({ code: 'sent' })
+      expect(await changing.ended).toBe('SIGTERM')
+    },
+  )
+
+  test('a command is met by a process of exactly that name, of which the kernel keeps 15 bytes', async () => {
+    using target = startSleeper()
+    for (const command of ['', 'slee', 'sleep ', 'Sleep', '/bin/sleep', 'sleep\0', 'sleep 600', 'sleepsleepsleepsleep'])
+      expectOther(target.pid, { command }, 'other command')
+    expect(nodeSignaller().terminate(target.pid, { command: 'sleep' })).toEqual({ code: 'sent', command: 'sleep' })
+    const name = 'éééééééé and more'
+    using long = await startNamed(name)
+    for (const command of [name, look(long.pid).command])
+      expect(nodeSignaller().terminate(long.pid, { command, dryRun: true })).toMatchObject({ code: 'would send' })
+  })
 })

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { procWarning, readBootId, readUptime } from '../../src/node/proc.ts'
+import { procWarning } from '../../src/node/proc.ts'
 import { fakeFiles, pretendPlatform } from '../support/fakes.ts'
 import { needsLinux } from '../support/needs.ts'
 
@@ -26,14 +26,4 @@ describe('the warning about /proc', () => {
     using _ = pretendPlatform(platform)
     expect(procWarning()).toBeUndefined()
   })
-})
-
-test('the boot id and the uptime are those of this system, or absent', async (context) => {
-  needsLinux(context)
-  expect(readBootId()).toMatch(/^[0-9a-f]{16}$/)
-  expect(readUptime()).toBeGreaterThan(process.uptime() - 1)
-  for (const file of [{ error: 'ENOENT' }, { error: 'EACCES' }, { text: '' }]) {
-    using _ = await fakeFiles({ '/proc/uptime': file, '/proc/sys/kernel/random/boot_id': file })
-    expect([readBootId(), readUptime()]).toEqual([undefined, Number.NaN])
-  }
 })

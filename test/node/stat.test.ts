@@ -103,14 +103,6 @@ test.each([
   }
 })
 
-test('a /proc that is not ours is never read', async () => {
-  using _ = await fakeFiles({
-    '/proc/self/stat': { text: `${process.pid}1 (node) R 0` },
-    '/proc/2/stat': { text: statOf(2, {}) },
-  })
-  expect(statReader()(2)).toBeUndefined()
-})
-
 test.each([
   ['a) R 1 (x 2'],
   [') Z 0 0 0'],

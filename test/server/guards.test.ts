@@ -32,20 +32,14 @@ describe('allowHosts', () => {
   const ask = behind(allowHosts(['localhost', '127.0.0.1', '[::1]', 'tools.example']))
   const host = (name: string) => refused('Host', 'host', JSON.stringify(name))
 
-  test.each(['localhost', 'localhost:3000', 'LocalHost:80', '127.0.0.1:65535', '[::1]', '[::1]:3000', 'localhost:'])(
-    'passes %s',
-    async (name) => expect((await ask({ host: name })).said).toEqual(PASSED),
-  )
+  const OWN = ['localhost', 'localhost:3000', 'LocalHost:80', '127.0.0.1:65535', '[::1]', '[::1]:3000', 'localhost:']
+  test.each(OWN)('passes %s', async (name) => expect((await ask({ host: name })).said).toEqual(PASSED))
 
   test.each([
     ...['', ':', ':3000', 'evil.example', 'evil.example:80', 'localhost.evil.example', 'evil-localhost', 'localhost.'],
     ...['127.0.0.10', '127.1', '2130706433', '0.0.0.0', '::1', '[::1', '[::1]x', '[::2]', '[::ffff:127.0.0.1]'],
     ...['localhost:80:80', 'localhost:x', 'user@localhost', 'localhost, evil.example', 'evil.example, localhost'],
-  ])('refuses %j', async (name) => {
-    const { said, headers } = await ask({ host: name })
-    expect(said).toEqual(host(name))
-    expect(headers.get('content-type')).toBe('application/json')
-  })
+  ])('refuses %j', async (name) => expect((await ask({ host: name })).said).toEqual(host(name)))
 
   test.each([
     [{}, 'https://tools.example/', PASSED],
@@ -87,7 +81,11 @@ describe('allowOrigins', () => {
   const ask = behind(allowOrigins(ORIGINS))
   const origin = (name: string) => refused('Origin', 'origin', JSON.stringify(name))
   const CROSS_SITE = refused('Origin', 'cross-site')
-  const cors = (headers: globalThis.Headers) => [...headers.keys()].filter((name) => name.startsWith('access-control-'))
+  /** The CORS headers, by the word that tells them apart. */
+  const cors = (headers: globalThis.Headers) => {
+    const told = Array.from(headers, ([name, value]) => [/^access-control-(?:allow-)?(\w+)/.exec(name)?.[1], value])
+    return Object.fromEntries(told.filter(([word]) => word !== undefined))
+  }
 
   test.each<[Headers, unknown]>([
     [{}, PASSED],
@@ -98,7 +96,7 @@ describe('allowOrigins', () => {
   ])('passes programs and its own pages, without CORS headers: %j', async (headers, answer) => {
     const asked = await ask(headers)
     expect(asked.said).toEqual(answer)
-    expect(cors(asked.headers)).toEqual([])
+    expect(cors(asked.headers)).toEqual({})
   })
 
   test.each([
@@ -110,30 +108,21 @@ describe('allowOrigins', () => {
     for (const method of ['POST', 'GET', 'OPTIONS']) {
       const { said, headers } = await ask({ origin: name, 'access-control-request-method': 'POST' }, { method })
       expect(said).toEqual(origin(name))
-      expect(cors(headers)).toEqual([])
+      expect(cors(headers)).toEqual({})
     }
   })
 
-  test.each(ORIGINS)(
-    'passes the pages of %s with CORS, without credentials, and answers their preflight',
-    async (name) => {
-      const asked = await ask({ origin: name, 'sec-fetch-site': 'cross-site' })
-      expect(asked.said).toEqual(PASSED)
-      expect(cors(asked.headers)).toEqual(['access-control-allow-origin', 'access-control-expose-headers'])
-      expect(asked.headers.get('access-control-allow-origin')).toBe(name)
-      expect(asked.headers.get('access-control-expose-headers')).toBe('X-Request-Id,Psys-Kill-Reason')
-      expect(asked.headers.get('vary')).toBe('Origin')
-      const { said, headers } = await ask(
-        { origin: name, 'access-control-request-method': 'POST' },
-        { method: 'OPTIONS' },
-      )
-      expect(said).toEqual([204, '', null, undefined])
-      const allowed = ['origin', 'methods', 'headers', 'credentials'].map((what) =>
-        headers.get(`access-control-allow-${what}`),
-      )
-      expect(allowed).toEqual([name, 'POST', 'Authorization,Content-Type', null])
-    },
-  )
+  test.each(ORIGINS)('passes the pages of %s with CORS, without credentials', async (name) => {
+    const asked = await ask({ origin: name, 'sec-fetch-site': 'cross-site' })
+    expect(asked.said).toEqual(PASSED)
+    expect(cors(asked.headers)).toEqual({ origin: name, expose: 'X-Request-Id,Psys-Kill-Reason' })
+    expect(asked.headers.get('vary')).toBe('Origin')
+    const preflight = { origin: name, 'access-control-request-method': 'POST' }
+    const { said, headers } = await ask(preflight, { method: 'OPTIONS' })
+    expect(said).toEqual([204, '', null, undefined])
+    const allowed = { origin: name, methods: 'POST', headers: 'Authorization,Content-Type' }
+    expect(cors(headers)).toEqual({ ...allowed, expose: 'X-Request-Id,Psys-Kill-Reason' })
+  })
 
   // If URL and Host differ, the browser's origin follows Host.
   test.each<[Headers, string, boolean]>([
@@ -158,6 +147,6 @@ describe('allowOrigins', () => {
     origins.length = 0
     expect((await kept({ origin: 'https://tools.example' })).said).toEqual(PASSED)
     // A request without Origin does not have the empty one.
-    expect(cors((await kept({}, { method: 'OPTIONS' })).headers)).toEqual([])
+    expect(cors((await kept({}, { method: 'OPTIONS' })).headers)).toEqual({})
   })
 })

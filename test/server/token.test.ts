@@ -1,12 +1,12 @@
 import { Hono } from 'hono'
-import { describe, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { requireToken, type Tokens } from '../../src/server/token.ts'
 import { refusal, told } from '../support/post.ts'
 import { TOKEN } from '../support/server.ts'
 
 const MISSING = refusal(401, 'Unauthorized', 'token missing')
 const UNKNOWN = refusal(401, 'Unauthorized', 'token unknown')
-const calledBy = (name?: string) => [200, JSON.stringify({ caller: name, detail: undefined }), null]
+const calledBy = (name?: string) => [200, JSON.stringify({ caller: name }), null]
 
 /** Asks a service behind the guard, which answers who calls. */
 const behind = (tokens: Tokens) => {
@@ -38,20 +38,13 @@ test.each(['a'.repeat(16), 'AZaz09-._~+/AZaz09', 'dG9rZW4gaW4gYmFzZTY0=='])('%s 
 })
 
 test.each<[what: string, tokens: Tokens]>([
-  ...[
-    '',
-    'short',
-    'a'.repeat(15),
-    'with a space in it',
-    'mid=dle-of-the-token',
-    'ünicode-in-the-token',
-    `${TOKEN}\n`,
-  ].map((token): [string, Tokens] => [JSON.stringify(token), token]),
+  ...['', 'a'.repeat(15), 'with a space in it', 'mid=dle-of-the-token', 'ünicode-in-the-token', `${TOKEN}\n`].map(
+    (token): [string, Tokens] => [JSON.stringify(token), token],
+  ),
   ['no token', {}],
   ['the same token twice', { alice: TOKEN, bob: TOKEN }],
   ['a name with a colon', { 'a:b': TOKEN }],
   ['a name of 65 characters', { ['a'.repeat(65)]: TOKEN }],
-  ['a name with a space', { 'a b': TOKEN }],
   ['a short token beside another', { alice: TOKEN, bob: 'short' }],
 ])('%s cannot: a TypeError that does not repeat a token', (_what, tokens) => {
   expect(() => requireToken(tokens)).toThrow(TypeError)
@@ -59,21 +52,13 @@ test.each<[what: string, tokens: Tokens]>([
     if (token) expect(() => requireToken(tokens)).not.toThrow(token)
 })
 
-describe('tokens with names', () => {
-  const tokens = {
-    alice: 'the-token-of-alice',
-    'bob.smith_2-x': 'the-token-of-bob..',
-    ['__proto__']: 'the-token-of-proto',
-  }
-
-  test('tell who calls', async () => {
-    for (const [name, token] of Object.entries(tokens))
-      expect(await behind(tokens).withToken(token)).toEqual(calledBy(name))
-  })
-
-  test.each(['alice', 'alice:the-token-of-alice', 'the-token-of-carol'])('%s is unknown', async (token) => {
-    expect(await behind(tokens).withToken(token)).toEqual(UNKNOWN)
-  })
+test('tokens with names tell who calls', async () => {
+  const [bob, proto] = ['the-token-of-bob..', 'the-token-of-proto']
+  const { withToken } = behind({ 'bob.smith_2-x': bob, ['__proto__']: proto })
+  expect(await withToken(bob)).toEqual(calledBy('bob.smith_2-x'))
+  expect(await withToken(proto)).toEqual(calledBy('__proto__'))
+  for (const token of ['bob.smith_2-x', `bob.smith_2-x:${bob}`, 'the-token-of-carol'])
+    expect(await withToken(token)).toEqual(UNKNOWN)
 })
 
 test('without Web Crypto nobody gets in', async ({ onTestFinished }) => {
