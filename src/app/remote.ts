@@ -93,7 +93,7 @@ export const remoteSignaller = ({
 }: RemoteSignallerOptions): Signaller => {
   const endpoint = endpointOf(url)
   if (token !== undefined && !/^[A-Za-z0-9._~+/-]+=*$/.test(token))
-    throw new TypeError('The token of the peer is not a bearer token')
+    throw new TypeError('The token of the peer must have only A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
   const headers = {
     'content-type': 'application/json',
     ...(token !== undefined && { authorization: `Bearer ${token}` }),

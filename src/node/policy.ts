@@ -36,7 +36,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
   if ((names.size > 0 || onlyUids) && !seesProcesses)
     throw new Error(
-      `Names to protect and user ids need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: leave out --only-uid, and name PIDs alone in --protect`,
+      `Names in --protect, and --only-uid, need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: use only PIDs in --protect, and leave out --only-uid`,
     )
   // The parent of a cluster worker. The other workers are not protected: under PM2, they may be other apps.
   const parent = process.connected ? [process.ppid] : []

@@ -30,7 +30,7 @@ const bounded = (pid: unknown) => {
 
 const textOf = (thrown: unknown) => {
   if (thrown instanceof Error) return thrown.stack ?? thrown.message
-  return typeof thrown === 'object' ? 'An object that is no Error was thrown' : String(thrown)
+  return typeof thrown === 'object' ? 'Something other than an Error was thrown' : String(thrown)
 }
 
 const stackOf = (error: unknown) =>

@@ -35,7 +35,7 @@ export const requireToken = (tokens: Tokens): MiddlewareHandler => {
   const named = Object.entries(typeof tokens === 'string' ? { '': tokens } : tokens)
   const values = new Set(named.map(([, token]) => token))
   if (values.size === 0 || values.size < named.length)
-    throw new TypeError('There is no token, or a token has two names')
+    throw new TypeError('Pass at least one token, and a different token for each name')
   for (const [name, token] of named) {
     if (!TOKEN_PATTERN.test(token))
       throw new TypeError('A token must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end')

@@ -65,7 +65,8 @@ export const handedSocket = (env: NodeJS.ProcessEnv, isSet: boolean) => {
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
-  EACCES: 'a port below 1024 needs root or CAP_NET_BIND_SERVICE; the folder of a socket must exist and be writable',
+  EACCES:
+    'this user may not: a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs a folder that this user may write to',
   ENOTDIR: 'the folder of the socket is a file; choose another path',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',

@@ -19,7 +19,7 @@ const list = <Item extends z.ZodMiniType<unknown, string | number>>(item: Item, 
 /** An option without a value. */
 const flag = (use: string) => {
   const given = z.transform((value: unknown = false) => value === '1' || value)
-  return one(z.pipe(given, z.boolean()), '1, or no value as an option', use, { type: 'boolean' })
+  return one(z.pipe(given, z.boolean()), 'the value 1; as an option, no value', use, { type: 'boolean' })
 }
 
 const text = z.string().check(z.regex(/^[^\0]*[^\0\s][^\0]*$/))

@@ -51,7 +51,7 @@ const linesOf = (file: string) =>
  */
 export const readTokens = (file: string | undefined, variable: string | undefined) => {
   if (file !== undefined && variable !== undefined)
-    throw new SettingsError('Both a token file and PSYS_KILL_TOKEN are set; keep one of them.')
+    throw new SettingsError('Set --token-file or PSYS_KILL_TOKEN, not both.')
   if (file === undefined && variable === undefined) return undefined
   const tokens = new Map<string, string>()
   const values = new Set<string>()
@@ -62,7 +62,7 @@ export const readTokens = (file: string | undefined, variable: string | undefine
         `The token in ${place} must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end. A name before it, as in NAME:TOKEN, may have 64 of A-Z a-z 0-9 . _ -.`,
       )
     if (tokens.has(name) || values.has(token))
-      throw new SettingsError(`The token in ${place}, or its name, occurs twice; each token needs a name of its own.`)
+      throw new SettingsError(`The token in ${place} repeats a token or a name; give each token a name of its own.`)
     tokens.set(name, token)
     values.add(token)
   }

@@ -21,7 +21,7 @@ export const parseCommandLine = (args: readonly string[]) => {
   } catch (error) {
     // An argument without an option may be a misplaced secret: do not repeat it.
     if (errorCode(error) === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL')
-      throw new SettingsError('An argument belongs to no option: put --NAME before each value. See --help.')
+      throw new SettingsError('Unexpected argument: write each option as --NAME VALUE. See --help.')
     // Keep the first sentence, which names the option. The others are about quoting.
     const [reason] = messageOf(error)
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
@@ -71,13 +71,13 @@ export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) =>
   const address = line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])
   const onSocket = settings.socket !== undefined
   if (onSocket && address !== undefined)
-    throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no host and no port; keep one of them.')
+    throw new SettingsError('Set --socket, or --host and --port, not both (or their variables).')
   const fd = handedSocket(env, onSocket || address !== undefined)
 
   const tls = cert !== undefined && key !== undefined ? { cert, key, clientCa } : undefined
   if (!tls && (cert ?? key ?? clientCa) !== undefined)
     throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
-  if (tls && onSocket) throw new SettingsError('A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.')
+  if (tls && onSocket) throw new SettingsError('Set --socket or --tls-…, not both: a socket has no TLS.')
 
   const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'])
   const host = settings.host.replace(/^\[(.*)\]$/, '$1')

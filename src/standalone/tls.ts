@@ -17,7 +17,7 @@ const authoritiesIn = (file: Buffer) => {
   const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
   const blocks = text.match(BLOCK) ?? []
   if (/[^\P{Cc}\s]/u.test(text) || text.replace(BLOCK, '').includes('-----'))
-    throw new Error('it has a part that is no complete block of a CERTIFICATE or an X509 CRL in PEM')
+    throw new Error('it may contain only complete PEM blocks (CERTIFICATE, X509 CRL) and text between them')
   const ca = blocks.filter((block) => block.startsWith('-----BEGIN CERT'))
   const crl = blocks.filter((block) => block.startsWith('-----BEGIN X509'))
   if (ca.length === 0) throw new Error('it has no certificate, and Node would trust the public authorities')

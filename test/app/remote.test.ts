@@ -154,7 +154,7 @@ describe('what cannot be used is a TypeError that does not repeat it:', () => {
   })
 
   test.each(['', ' ', `${SECRET}\n`, `Bearer ${SECRET}`, `${SECRET}é`, `a=${SECRET}`])('the token %j', (token) => {
-    const error = new TypeError('The token of the peer is not a bearer token')
+    const error = new TypeError('The token of the peer must have only A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
     expect(() => remoteSignaller({ url: 'http://peer', token })).toThrow(error)
   })
 })

@@ -112,7 +112,7 @@ test.each([
 ] as const)('without /proc on %s, names and user ids are an error: they need %s', async (platform, what) => {
   using _ = pretendPlatform(platform)
   using __ = await fakeFiles({ '/proc/self/stat': { error: 'ENOENT' } })
-  const error = `Names to protect and user ids need ${what}: leave out --only-uid, and name PIDs alone in --protect`
+  const error = `Names in --protect, and --only-uid, need ${what}: use only PIDs in --protect, and leave out --only-uid`
   for (const options of [{ protect: [process.ppid, 'sshd'] }, { onlyUids: [0] }, { onlyUids: [] }])
     expect(() => nodeSignaller(options)).toThrow(error)
   const { terminate } = nodeSignaller({ protect: [process.ppid, '4'] })

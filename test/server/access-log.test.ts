@@ -225,7 +225,7 @@ describe('an unexpected error', () => {
     expect(response.headers.get('x-request-id')).toBe(records()[0].id)
   })
 
-  const OBJECT = 'An object that is no Error was thrown'
+  const OBJECT = 'Something other than an Error was thrown'
   test.each([
     ['a string', 'a string'],
     [undefined, 'unknown'],

@@ -58,7 +58,7 @@ describe('a running server', () => {
     ['a name without an address', () => ['--host', 'name.invalid'], withToken, 'choose an address.'],
     ['the token as a host', () => ['--host', TOKEN], withToken, 'Cannot listen on port 3000: '],
     ['the token as an open host', () => ['--host', TOKEN], {}, 'Listening beyond loopback lets the network in'],
-    ['a socket without a folder', () => ['--socket', '/no/such/folder/socket'], {}, 'a socket must exist'],
+    ['a socket without a folder', () => ['--socket', '/no/such/folder/socket'], {}, 'a socket needs a folder that'],
     [
       'a missing file',
       () => ['--token-file', '/no/such\nfile'],
@@ -71,7 +71,7 @@ describe('a running server', () => {
       {},
       'the file of --token-file: ENOENT; check its path and its mode.',
     ],
-    ['the token as an argument', () => [TOKEN], {}, 'put --NAME before each value'],
+    ['the token as an argument', () => [TOKEN], {}, 'write each option as --NAME VALUE'],
     ['a misspelt variable', () => [], { PSYS_KILL_TOKE: TOKEN }, 'Unknown variable PSYS_KILL_TOKE.'],
   ])('lets no other start with %s: one line, exit code 1, no token', async (_what, args, env, line) => {
     const { code, stdout, stderr } = await runToEnd(args(new URL(server.url).port), env)

@@ -38,7 +38,7 @@ describe('PSYS_KILL_TOKEN', () => {
   test('is not combined with a file', () => {
     write(TOKEN)
     for (const token of [TOKEN, ''])
-      expect(messageOf(args, { PSYS_KILL_TOKEN: token })).toMatch(/^Both .+ keep one of them\.$/)
+      expect(messageOf(args, { PSYS_KILL_TOKEN: token })).toMatch(/^Set --token-file or PSYS_KILL_TOKEN, not both\.$/)
   })
 })
 
@@ -84,7 +84,7 @@ describe('a token file', () => {
   ])('with %s twice is an error', (_what, content) => {
     write(content)
     const message = messageOf(args)
-    expect(message).toMatch(/^The token in line 2 of .+, or its name, occurs twice/)
+    expect(message).toMatch(/^The token in line 2 of .+ repeats a token or a name; /)
     expect(message).not.toContain(ALICE)
   })
 

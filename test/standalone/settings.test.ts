@@ -127,8 +127,8 @@ const mine = { LISTEN_FDS: '1', LISTEN_PID: String(process.pid) }
 const theirs = { LISTEN_FDS: '1', LISTEN_PID: String(process.ppid) }
 const SOCKET = { PSYS_KILL_SOCKET: '/run/s' }
 const TLS = ['--tls-cert', 'a', '--tls-key', 'b']
-const POSITIONAL = 'An argument belongs to no option: put --NAME before each value. See --help.'
-const NO_ADDRESS = 'A socket (--socket, PSYS_KILL_SOCKET) has no host and no port; keep one of them.'
+const POSITIONAL = 'Unexpected argument: write each option as --NAME VALUE. See --help.'
+const NO_ADDRESS = 'Set --socket, or --host and --port, not both (or their variables).'
 const HANDED = 'systemd hands over the socket (LISTEN_FDS): leave out --host, --port and --socket.'
 
 test.each<[args: string[], env: Env, message: string]>([
@@ -152,7 +152,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [['--tls-cert', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [['--tls-key', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [['--tls-client-ca', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
-  [[...TLS, '--socket', '/run/s'], {}, 'A socket (--socket, PSYS_KILL_SOCKET) has no TLS; keep one of them.'],
+  [[...TLS, '--socket', '/run/s'], {}, 'Set --socket or --tls-…, not both: a socket has no TLS.'],
   [[...TLS, '--host', '0.0.0.0'], {}, 'Listening beyond loopback lets the network in'],
   [['--host', '127.0.0.1'], mine, HANDED],
   [['--port', '0'], mine, HANDED],
