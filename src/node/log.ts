@@ -1,8 +1,7 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
 import process from 'node:process'
 import { setImmediate as endOfTurn, setTimeout as sleep } from 'node:timers/promises'
-import { errorCode } from './error-code.ts'
-import { orUndefined } from './proc.ts'
+import { errorCode, orUndefined } from './proc.ts'
 
 /** Where the lines go: `process.stdout`, or any stream with the same `write`. */
 export interface LogStream {

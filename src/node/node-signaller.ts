@@ -1,9 +1,8 @@
 import process from 'node:process'
 import { CONDITIONS, type Condition, type Delivery, MAX_PID, type Outcome, type ProcessSeen } from '../app/signaller.ts'
-import { errorCode } from './error-code.ts'
 import { exitWatch } from './exits.ts'
 import { type NodeSignallerOptions, policyOf } from './policy.ts'
-import { readBootId, readUptime } from './proc.ts'
+import { errorCode, readBootId, readUptime } from './proc.ts'
 import { asKept, type NoSignal, type Stat, statReader } from './stat.ts'
 
 /** Calls kill(2). Returns the two expected errors, throws any other. Nothing else in psys-kill sends a signal. */

@@ -18,6 +18,9 @@ export const readShort = (path: string, whileOpen = () => {}) => {
   }
 }
 
+/** The code of a system error, or undefined for anything else. */
+export const errorCode = (error: unknown) => (error instanceof Error && 'code' in error ? error.code : undefined)
+
 /** Returns what `read` returns, or undefined if it throws. */
 export const orUndefined = <Result>(read: () => Result) => {
   try {

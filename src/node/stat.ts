@@ -1,6 +1,5 @@
 import type { Outcome } from '../app/signaller.ts'
-import { errorCode } from './error-code.ts'
-import { procHidesNothing, procIsOurs, readShort } from './proc.ts'
+import { errorCode, procHidesNothing, procIsOurs, readShort } from './proc.ts'
 
 /** Why not to signal a process. */
 export interface NoSignal extends Pick<Outcome, 'reason'> {

@@ -2,8 +2,7 @@ import { once } from 'node:events'
 import { lstatSync, readFileSync, readlinkSync, statSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
 import process from 'node:process'
-import { errorCode } from './error-code.ts'
-import { orUndefined } from './proc.ts'
+import { errorCode, orUndefined } from './proc.ts'
 
 const isServed = async (path: string) => {
   // Pass an object: connect('38080') would take the path for a port.

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http'
+import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { endWaits } from '../app/connection.ts'
+import { ON_NODE, oneAtATime } from './incoming.ts'
 
 /** How long a stop waits for requests in flight, in milliseconds. */
 export const GRACE_MS = 4000
@@ -12,9 +13,6 @@ const LAST_ANSWER_MS = 5000
 /** How many connections may be open: 500, and one for each of the 256 requests that may wait for an exit. */
 const MAX_CONNECTIONS = 756
 const MAX_HEADERS = 100
-/** In how many pieces a body may arrive. The adapter keeps each piece until the last: a slow client could send millions. */
-const MAX_PIECES = 128
-const ON_NODE = !('Deno' in globalThis || 'Bun' in globalThis)
 
 /** What to answer if a request cannot be parsed, by the code of the error. Anything else is a 400. */
 const STATUS_LINES: Readonly<Record<string, string>> = {
@@ -23,15 +21,6 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
 }
 
 type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
-
-interface Connection {
-  /** The latest answer, until the client has it. */
-  answer?: ServerResponse
-  /** How many bytes had arrived when the latest request began. */
-  bytesRead?: number
-  /** Whether the latest answer is the last one on this connection. */
-  isEnding?: true
-}
 
 /**
  * Creates a server that handles one request at a time on each connection, and few connections at a time.
@@ -47,23 +36,16 @@ interface Connection {
  *   - `stop` accepts no more connections, and resolves when all are closed.
  */
 export const serveConnections = (create: (options: ServerOptions) => Server) => {
-  /** All connections. The first has kept the server waiting longest. */
-  const connections = new Map<Socket, Connection>()
+  /** All connections, and the answer on each until the client has it. The first has kept the server waiting longest. */
+  const connections = new Map<Socket, ServerResponse | undefined>()
+  /** The connections that close after their answer. */
+  const ending = new WeakSet<Socket>()
   let stopping = false
 
   /** The answer that is due on a connection. */
   const dueOn = (socket: Socket) => {
-    const answer = connections.get(socket)?.answer
+    const answer = connections.get(socket)
     return answer?.writableEnded ? undefined : answer
-  }
-
-  /** Whether a request that begins now is early: an answer is due, or the previous request came in the same packet. */
-  const isEarlyOn = (socket: Socket) => {
-    const connection = connections.get(socket)
-    const { bytesRead } = socket
-    const isEarly = !connection || dueOn(socket) !== undefined || connection.bytesRead === bytesRead
-    if (connection) connection.bytesRead = bytesRead
-    return isEarly
   }
 
   const server = create({
@@ -73,30 +55,15 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     connectionsCheckingInterval: 1000,
     // Node would answer 400 to a request without Host, even if another answer is due.
     requireHostHeader: false,
-    // One packet can contain thousands of requests. Node creates an object for each, even if the socket is destroyed.
-    // But Node stops parsing at an upgrade request. So mark a request that comes too early as an upgrade.
-    IncomingMessage: class extends IncomingMessage {
-      readonly isEarly = ON_NODE && isEarlyOn(this.socket)
-      pieces = 0
-      get upgrade() {
-        return this.isEarly || this.method === 'CONNECT'
-      }
-      set upgrade(_: boolean) {}
-      override push(chunk: unknown) {
-        if (chunk === null || ++this.pieces <= MAX_PIECES) return super.push(chunk)
-        this.destroy()
-        return false
-      }
-    },
+    IncomingMessage: oneAtATime((socket) => !connections.has(socket) || dueOn(socket) !== undefined),
   })
   // One more than allowed, to notice an excess: Node drops headers above its limit silently, an Origin for example.
   server.maxHeadersCount = MAX_HEADERS + 1
 
-  /** Makes the latest answer the last one on its connection. If it is due, its wait ends. */
+  /** Closes a connection after its answer. If the answer is due, its wait ends. */
   const endAfterAnswer = (socket: Socket) => {
-    const connection = connections.get(socket)
-    if (connection?.isEnding) return
-    if (connection) connection.isEnding = true
+    if (ending.has(socket)) return
+    ending.add(socket)
     const due = dueOn(socket)
     endWaits(socket)
     if (!due) socket.destroySoon()
@@ -131,7 +98,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   }
 
   server.on('setSecureContext' in server ? 'secureConnection' : 'connection', (socket: Socket) => {
-    connections.set(socket, {})
+    connections.set(socket, undefined)
     socket.once('close', () => connections.delete(socket))
     if (connections.size > MAX_CONNECTIONS) makeWay()
   })
@@ -142,12 +109,12 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.
       if (dueOn(socket)) return onEarlyRequest(incoming)
-      const connection = connections.get(socket) ?? {}
-      connection.answer = outgoing
+      connections.set(socket, outgoing)
       outgoing.once('finish', () => {
-        if (connection.answer === outgoing) delete connection.answer
+        if (connections.get(socket) !== outgoing) return
         // Move the connection to the end.
-        if (connections.delete(socket) && !socket.destroyed) connections.set(socket, connection)
+        connections.delete(socket)
+        if (!socket.destroyed) connections.set(socket, undefined)
       })
       if (stopping) outgoing.setHeader('Connection', 'close')
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
@@ -172,7 +139,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     setTimeout(() => {
       server.closeIdleConnections()
       // To Node, a connection on which nothing has arrived yet is not idle.
-      for (const [socket, { answer }] of connections) if (answer === undefined) socket.destroy()
+      for (const [socket, answer] of connections) if (answer === undefined) socket.destroy()
     }, IDLE_MS)
     setTimeout(() => server.closeAllConnections(), GRACE_MS)
     await closed

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import process from 'node:process'
-import { errorCode } from '../node/error-code.ts'
+import { errorCode } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { messageOf, SettingsError } from './report.ts'
 import type { Settings } from './settings.ts'

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
-import { errorCode } from '../node/error-code.ts'
+import { errorCode } from '../node/proc.ts'
 import { handedSocket, refuseOpenNetwork } from './listen.ts'
 import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
 import { messageOf, SettingsError } from './report.ts'
