@@ -13,7 +13,7 @@ import { join } from 'node:path'
 export default {
   mutate: [
     'src/{app,server,node}/*.ts',
-    'src/standalone/{settings,options,secrets,setup,report}.ts',
+    'src/standalone/{settings,options,secrets,plain-headers,report}.ts',
     '!src/**/index.ts',
   ],
   testRunner: 'vitest',
