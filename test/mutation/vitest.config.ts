@@ -27,7 +27,7 @@ const inProcesses: Plugin = {
 export default defineConfig({
   plugins: [inProcesses],
   test: {
-    include: ['test/{app,node,server}/*.test.ts', 'test/standalone/{settings,secrets,setup}.test.ts'],
+    include: ['test/{app,node,server}/*.test.ts', 'test/standalone/{settings,secrets,plain-headers}.test.ts'],
     globalSetup: 'test/support/run-setup.ts',
     setupFiles: ['test/support/children.ts', 'test/mutation/own-processes-only.ts'],
     testTimeout: 20_000,
