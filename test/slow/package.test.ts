@@ -21,10 +21,11 @@ const serving = (fetch: string) => `serve({ fetch: ${fetch}, hostname: '127.0.0.
 
 /** A service of somebody's own. */
 const SERVICE = `
+import { serve } from '@hono/node-server'
 import { Hono } from 'hono'
-import { createApp, KILL_PATH, REASON_HEADER, type AppType, type Reason } from 'psys-kill'
-import { nodeSignaller, lineLog } from 'psys-kill/node'
-import { accessLog, requireToken, createServerApp } from 'psys-kill/server'
+import { createApp, KILL_PATH } from 'psys-kill'
+import { nodeSignaller } from 'psys-kill/node'
+import { accessLog, requireToken } from 'psys-kill/server'
 
 const kill = createApp({ signaller: nodeSignaller() })
 const service = new Hono<{ Variables: { user: string } }>()
@@ -40,6 +41,7 @@ ${serving('service.fetch')}`
 /** A client whose types follow from those of the service and of the package. */
 const CLIENT = `
 import { hc } from 'hono/client'
+import { REASON_HEADER, type AppType, type Reason } from 'psys-kill'
 import document from 'psys-kill/openapi.json' with { type: 'json' }
 import type { Service } from './service.ts'
 
@@ -60,6 +62,9 @@ console.log(JSON.stringify([status, error, again.headers.get(REASON_HEADER) === 
 
 /** Each entry, without any types of Node. */
 const ENTRIES = `
+import { createApp } from 'psys-kill'
+import { lineLog, nodeSignaller } from 'psys-kill/node'
+import { createServerApp } from 'psys-kill/server'
 
 const stream = { write: () => {}, on: () => {} }
 export const app = createApp({ signaller: nodeSignaller({ protect: [1] }) })
@@ -68,6 +73,7 @@ export const server = createServerApp({ signaller: nodeSignaller(), log: lineLog
 
 /** The README's blocks for other frameworks, in a service of each with a route of its own. */
 const HOSTS = `
+import { serve } from '@hono/node-server'
 import { Module } from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
 import type { NestExpressApplication } from '@nestjs/platform-express'
@@ -96,6 +102,8 @@ else { const server = expressApp.listen(0, '127.0.0.1', () => says({ port: Objec
 const DOCUMENTED = `
 import { serve } from '@hono/node-server'
 import { createRoute, OpenAPIHono } from '@hono/zod-openapi'
+import { createApp, KILL_PATH } from 'psys-kill'
+import { nodeSignaller } from 'psys-kill/node'
 import { guardedKillPathItem, killPathItem, securitySchemes } from 'psys-kill/openapi'
 
 const about = {
