@@ -4,7 +4,6 @@ import process from 'node:process'
 import { errorCode } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { messageOf, SettingsError } from './report.ts'
-import type { Settings } from './settings.ts'
 
 /** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
@@ -13,7 +12,7 @@ const BACKLOG = 4096
 const FIRST_FD = 3
 
 /** A host as it is written in a URL. */
-export const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
+const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
 
 /** Whether only programs on this machine can reach the host. */
 export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
@@ -74,6 +73,14 @@ const ADVICE: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'the name cannot be looked up; choose an address',
 }
 
+/** Where to listen: on a descriptor, else on a Unix domain socket, else on a host and port. */
+interface Place {
+  fd: number | undefined
+  socket?: string | undefined
+  host: string
+  port: number
+}
+
 /**
  * Listens where the settings say, and nowhere else.
  *
@@ -83,7 +90,7 @@ const ADVICE: Readonly<Record<string, string>> = {
  *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
  * @throws {SettingsError} if it cannot listen.
  */
-export const listen = async (server: Server, { fd, host, port, socket }: Settings) => {
+export const listen = async (server: Server, { fd, host, port, socket }: Place) => {
   const isTls = 'setSecureContext' in server
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'

@@ -111,7 +111,7 @@ describe('one request at a time:', () => {
 })
 
 describe('without an answer that is due,', () => {
-  test('a request to upgrade is answered as any other', async () => {
+  test('a request to upgrade gets the answer of its route', async () => {
     const answer = await exchange(server.url, get('Connection: close, Upgrade', 'Upgrade: websocket'))
     expect(answer).toMatchObject({ status: 200, body: '{"ok":true}' })
   })

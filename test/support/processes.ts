@@ -62,12 +62,12 @@ export const statField = (pid: number | string, field: number) =>
     .split(' ')[field - 1]
 
 /** Resolves when the process is in this state, `Z` for a zombie; there is no event for it. */
-export const untilState = async (pid: number, state: string) => {
+const untilState = async (pid: number, state: string) => {
   while (statField(pid, 3) !== state) await sleep(2)
 }
 
 /** Resolves when the process has become this program. */
-export const untilNamed = async (pid: number | string | undefined, name: string) => {
+const untilNamed = async (pid: number | string | undefined, name: string) => {
   while (readFileSync(`/proc/${pid}/comm`, 'latin1') !== `${name}\n`) await sleep(2)
 }
 
@@ -103,7 +103,7 @@ export const startDeaf = async () =>
   targetOf((await startCommand(['sh', '-c', 'trap "" TERM; echo up; exec sleep 600'])).child)
 
 /** Starts a process whose parent never reaps it: what the shell becomes knows of no child. */
-export const startUnreaped = async () => {
+const startUnreaped = async () => {
   const parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
   for (const pid of [parent.child.pid, parent.said]) await untilNamed(pid, 'sleep')
   return { ...parent, pid: Number(parent.said) }
