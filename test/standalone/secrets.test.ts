@@ -20,14 +20,14 @@ const write = (content: string | Buffer) => {
 const MALFORMED = 'must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end.'
 
 describe('PSYS_KILL_TOKEN', () => {
-  test.each(['a'.repeat(16), 'AZaz09-._~+/AZaz09', 'dG9rZW4gaW4gYmFzZTY0==', TOKEN])('may be %s', (token) => {
+  // Which tokens are right is tested in test/server/token.test.ts.
+  test.each([TOKEN, 'dG9rZW4gaW4gYmFzZTY0=='])('may be %s, with a name or without', (token) => {
     expect(read([], { PSYS_KILL_TOKEN: token }).tokens).toEqual({ '': token })
     expect(read([], { PSYS_KILL_TOKEN: `alice:${token}` }).tokens).toEqual({ alice: token })
   })
 
   test.each([
-    ...['', ' ', 'short', 'a'.repeat(15), 'with a space in it', 'mid=dle-of-the-token', '='.repeat(16)],
-    ...['ünicode-in-the-token', ` ${TOKEN}`, `${TOKEN}\n`, `${TOKEN}"`, `${TOKEN}\0`, `# ${TOKEN}`],
+    ...['', ' ', 'a'.repeat(15), 'mid=dle-of-the-token', ` ${TOKEN}`, `${TOKEN}\n`, `${TOKEN}\0`, `# ${TOKEN}`],
     ...[`alice:${TOKEN}\nbob:${TOKEN}x`, `al ice:${TOKEN}`, `alice:${TOKEN}\n`],
   ])('may not be %j, and is not repeated', (token) => {
     const message = messageOf([], { PSYS_KILL_TOKEN: token })
@@ -59,15 +59,14 @@ describe('a token file', () => {
       expect(Object.entries(settings.tokens ?? {}).sort()).toEqual(Object.entries(tokens).sort())
   })
 
-  test.each(['', ' \r\n', '\ufeff', '# a comment', `#${TOKEN}\n`])('without a token is an error: %j', (text) => {
+  test.each(['', '\ufeff \r\n', `#${TOKEN}\n`])('without a token is an error: %j', (text) => {
     write(text)
     expect(messageOf(args)).toBe('The token file has no token in it.')
   })
 
   test.each([
-    ...[`alice: ${BOB}`, `alice :${BOB}`, `:${BOB}`, 'bob:', 'bob:short', `a:b:${BOB}`, `${'a'.repeat(65)}:${BOB}`],
-    ...[`bób:${BOB}`, `b/b:${BOB}`, `bob=${BOB}:`, `bob:${BOB}:`, `bob:${BOB},carol:${TOKEN}`, 'b'.repeat(15)],
-    ...[`${TOKEN}\0`, `${TOKEN} # a comment`, 'correct-horse battery-staple'],
+    ...[`alice: ${BOB}`, `:${BOB}`, 'bob:', 'bob:short', `a:b:${BOB}`, `${'a'.repeat(65)}:${BOB}`, `bób:${BOB}`],
+    ...[`bob:${BOB},carol:${TOKEN}`, 'b'.repeat(15), `${TOKEN} # a comment`, 'correct-horse battery-staple'],
   ])('with a malformed line is an error with its number, which repeats nothing of it: %j', (line) => {
     write(`# tokens\nalice:${ALICE}\n${line}\n`)
     const message = messageOf(args)
@@ -75,35 +74,26 @@ describe('a token file', () => {
     for (const secret of [ALICE, BOB, 'short', 'bbb', 'battery']) expect(message).not.toContain(secret)
   })
 
-  test.each([
-    ['a name', `alice:${ALICE}\nalice:${BOB}`],
-    ['a token', `alice:${ALICE}\nbob:${ALICE}`],
-    ['a token, once without a name', `alice:${ALICE}\n${ALICE}`],
-    ['a line', `${ALICE}\n${ALICE}`],
-    ['no name', `${ALICE}\n${BOB}`],
-  ])('with %s twice is an error', (_what, content) => {
-    write(content)
-    const message = messageOf(args)
-    expect(message).toMatch(/^The token in line 2 of .+ repeats a token or a name; /)
-    expect(message).not.toContain(ALICE)
-  })
+  test.each([`alice:${ALICE}\nalice:${BOB}`, `alice:${ALICE}\nbob:${ALICE}`, `${ALICE}\n${ALICE}`, `${ALICE}\n${BOB}`])(
+    'with a name or a token twice is an error: %j',
+    (content) => {
+      write(content)
+      const message = messageOf(args)
+      expect(message).toMatch(/^The token in line 2 of .+ repeats a token or a name; /)
+      for (const token of [ALICE, BOB]) expect(message).not.toContain(token)
+    },
+  )
 
-  test('may be a link, as in Kubernetes', () => {
+  test('may be a link, as in Kubernetes; if it cannot be read, that is an error, and nobody waits for a pipe', () => {
     write(TOKEN)
     symlinkSync(file, folder.file('link'))
     expect(read(['--token-file', folder.file('link')]).tokens).toEqual({ '': TOKEN })
-  })
-
-  test('that cannot be read is an error, and nobody waits for a pipe', () => {
     execFileSync('mkfifo', ['-m', '600', folder.file('pipe')])
-    const reasonOf = (path: string) => messageOf(['--token-file', path])
-    expect(reasonOf(folder.file('none'))).toBe(
-      'Cannot read the file of --token-file: ENOENT; check its path and its mode.',
-    )
     for (const path of [folder.path, folder.file('pipe')])
-      expect(reasonOf(path)).toBe('Cannot read the file of --token-file: it is not a regular file.')
+      expect(messageOf(['--token-file', path])).toBe('Cannot read the file of --token-file: it is not a regular file.')
     writeFileSync(folder.file('large'), '#'.repeat(1024 * 1024 + 1), { mode: 0o600 })
-    expect(reasonOf(folder.file('large'))).toBe('Cannot read the file of --token-file: it is larger than 1 MiB.')
+    const reason = messageOf(['--token-file', folder.file('large')])
+    expect(reason).toBe('Cannot read the file of --token-file: it is larger than 1 MiB.')
   })
 
   test.each([TOKEN, `/${TOKEN}`, `~${TOKEN}`, `${TOKEN}/x`, 'token'])(
@@ -126,10 +116,8 @@ describe('a file that other users may', () => {
   })
 
   test.each<[mode: number, may: (keyof typeof ends)[]]>([
-    [0o600, []],
     [0o660, []],
     [0o604, ['read']],
-    [0o644, ['read']],
     [0o602, ['change']],
     [0o666, ['change', 'read']],
   ])('open with mode %o is a warning for %j', (mode, may) => {

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
@@ -29,7 +29,6 @@ describeWith(['openssl'], 'TLS', () => {
       list,
       server: ours.issue('server', LOOPBACK),
       alice: ours.issue('alice'),
-      nameless: ours.issue('nameless', { subject: '/O=nobody', alternative: 'DNS:host.example,DNS:other.example' }),
       expired: ours.issue('expired', { days: [-2, -1] }),
       future: ours.issue('future', { days: [1, 2] }),
       stranger: others.issue('alice'),
@@ -48,7 +47,6 @@ describeWith(['openssl'], 'TLS', () => {
     const own = ['--tls-cert', known.server.certFile, '--tls-key', known.server.keyFile]
     return startServer({ args: ['--port', '0', ...own, ...args], env })
   }
-  const recordAfter = (seen: number) => server.record((record) => server.records.indexOf(record) >= seen)
 
   test('clients whose waits end together lose no later request', async () => {
     await using each = await start()
@@ -78,25 +76,22 @@ describeWith(['openssl'], 'TLS', () => {
     folder[Symbol.dispose]()
   })
 
-  test.each([
-    ['alice', 'alice'],
-    ['nameless', 'host.example'],
-  ] as const)('a client CA lets %s kill, also through a proxy; the record has the name %s', async (who, by) => {
+  test('a client CA lets alice kill, also through a proxy, and the record has her name', async () => {
     using target = startSleeper()
     const asked = { body: { pid: target.pid }, headers: { via: '1.1 proxy' } }
-    expect(await askTls(url, client(known[who]), asked)).toMatchObject(SENT)
+    expect(await askTls(url, client(known.alice), asked)).toMatchObject(SENT)
     expect(await target.ended).toBe('SIGTERM')
-    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ by, outcome: 'sent' })
+    expect(await server.record(({ pid }) => pid === target.pid)).toMatchObject({ by: 'alice', outcome: 'sent' })
     expect(server.stderr()).toBe('')
   })
 
   test.each(['nobody', 'stranger', 'expired', 'future', 'revoked'] as const)(
     'a client CA refuses the certificate of %s, except for a health check',
     async (who) => {
-      const seen = server.records.length
       const as = client(who === 'nobody' ? undefined : known[who])
-      expect(await askTls(url, as, { body: { pid: canary.pid } })).toMatchObject(UNAUTHORIZED)
-      const record = await recordAfter(seen)
+      const { headers, ...refused } = await askTls(url, as, { body: { pid: canary.pid } })
+      expect(refused).toMatchObject(UNAUTHORIZED)
+      const record = await server.record(({ id }) => id === headers['x-request-id'])
       expect(record).toMatchObject({ outcome: 'refused', reason: 'certificate', status: 401 })
       expect(record).not.toHaveProperty('by')
       expect(await askTls(url, as, { method: 'GET', path: '/healthz' })).toMatchObject({ status: 200 })
@@ -110,8 +105,7 @@ describeWith(['openssl'], 'TLS', () => {
     const [session] = await resumable
     using resumed = await openTls(url, { ...client(), session })
     expect(resumed.socket.isSessionReused()).toBe(true)
-    const body = JSON.stringify({ pid: canary.pid })
-    resumed.socket.write(killRequest(body))
+    resumed.socket.write(killRequest(JSON.stringify({ pid: canary.pid })))
     expect(await resumed.closed).toMatch(/^HTTP\/1\.1 401 [\s\S]*Psys-Kill-Reason: certificate\r\n/)
   })
 
@@ -163,16 +157,10 @@ describeWith(['openssl'], 'TLS', () => {
     ['one that is not valid yet', () => ({ cert: known.future.certFile, key: known.future.keyFile }), INVALID],
     ['the key of another certificate', () => ({ key: known.alice.keyFile }), OWN],
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
-    ['a certificate that is a key', () => ({ cert: known.server.keyFile }), OWN],
     [
       'no certificate',
       () => ({ cert: folder.file('nowhere') }),
       /^Cannot read the file of --tls-cert: ENOENT; check its path and its mode\.$/,
-    ],
-    [
-      'no key',
-      () => ({ key: folder.file('nowhere') }),
-      /^Cannot read the file of --tls-key: ENOENT; check its path and its mode\.$/,
     ],
     [
       'no client CA',
@@ -183,61 +171,44 @@ describeWith(['openssl'], 'TLS', () => {
     expect(await prepared(files())).toMatch(message)
   })
 
-  const openssl = (...args: string[]) => execFileSync('openssl', ['x509', '-in', known.ours.caFile, ...args])
   const CUT = /it may contain only complete PEM blocks \(CERTIFICATE, X509 CRL\) and text between them\.$/
-  test.each<[what: string, content: () => string | Buffer, message: RegExp | string]>([
-    ['text between the blocks', () => `a\n${known.others.ca}- b -\n${known.ours.ca} ----\n${known.list}c\n`, 'good'],
-    ['what openssl x509 -text prints', () => openssl('-text'), 'good'],
-    ['the line ends of Windows', () => (known.ours.ca + known.list).replaceAll('\n', '\r\n'), 'good'],
-    ['an old authority beside a valid one', () => known.expired.cert + known.ours.ca, 'good'],
+  test.each<[what: string, content: () => string | Buffer, message: RegExp]>([
+    ['text between the blocks', () => `a\n${known.others.ca}- b -\n${known.ours.ca} ----\n${known.list}c\n`, /^good$/],
+    ['the line ends of Windows', () => (known.ours.ca + known.list).replaceAll('\n', '\r\n'), /^good$/],
+    ['an old authority beside a valid one', () => known.expired.cert + known.ours.ca, /^good$/],
     ['nothing', () => '', CLIENT_CA],
     ['a list of revoked certificates alone', () => known.list, CLIENT_CA],
     ['a certificate without its last line', () => known.ours.ca.replace(/-----END.*\n/, ''), CUT],
     ['a list without its last line', () => known.ours.ca + known.list.replace(/-----END.*\n/, ''), CUT],
-    ['a list that is cut', () => known.ours.ca + known.list.slice(0, 100), CUT],
-    ['a list with a wrong label', () => known.ours.ca + known.list.replaceAll('X509 CRL', 'X509 CLR'), CUT],
     ['a list with another label at its end', () => known.ours.ca + known.list.replace('END X509 CRL', 'END CRL'), CUT],
-    ['a trusted certificate', () => known.ours.ca + known.others.ca.replaceAll('CERT', 'TRUSTED CERT'), CUT],
     ['a key', () => known.ours.ca + known.alice.key, CUT],
-    ['dashes behind it', () => `${known.ours.ca}-----\n`, CUT],
     ['a header in a block', () => known.ours.ca.replace('-----\n', '-----\nProc-Type: 4\n\n'), CUT],
     ['binary bytes', () => `${known.ours.ca}\x01`, CUT],
     ['bytes that are no UTF-8', () => Buffer.from(`${known.ours.ca}\xff`, 'latin1'), CLIENT_CA],
-    ['DER', () => openssl('-outform', 'DER'), CLIENT_CA],
+    ['DER', () => new X509Certificate(known.ours.ca).raw, CLIENT_CA],
     ['no certificate in a block', () => known.ours.ca.replace(/-\n[^-]+/, '-\nAAAA\n'), CLIENT_CA],
   ])('a client CA file with %s: %#', async (_what, content, message) => {
     writeFileSync(folder.file('some'), content())
     const said = await prepared({ clientCa: folder.file('some') })
-    if (message === 'good') expect(said).toBe('good')
-    else expect(said).toMatch(message)
+    expect(said).toMatch(message)
     if (said !== 'good') expect(said).toMatch(CLIENT_CA)
   })
 })
 
-/** Asks behind requireCertificate, on a connection whose client shows this certificate. */
-const callerOf = async (authorized: boolean, certificate: unknown) => {
-  const app = new Hono().use(requireCertificate).get('/', (c) => c.text(c.get('killCaller') ?? 'nameless'))
-  const incoming = { socket: { authorized, getPeerCertificate: () => certificate } }
-  const response = await app.request('/', {}, { incoming })
-  return response.status === 200 ? response.text() : response.status
-}
 const valid_to = new Date(Date.now() + 86_400_000).toUTCString()
-
+const past = new Date(0).toUTCString()
 test.each<[what: string, authorized: boolean, certificate: unknown, caller: string | number]>([
-  ['a name', true, { subject: { CN: 'alice' }, valid_to }, 'alice'],
   ['two names', true, { subject: { CN: ['alice', 'bob'] }, valid_to }, 'alice'],
   ['no name', true, { subject: {}, valid_to }, 'nameless'],
   ['an alternative name', true, { subject: {}, subjectaltname: 'DNS:a.example, DNS:b.example', valid_to }, 'a.example'],
   ['one in quotes', true, { subjectaltname: 'DNS:"a, DNS:root", DNS:b', valid_to }, '"a, DNS:root"'],
   ['none, on a session that is resumed', true, {}, 401],
   ['none, on a connection that is closed', true, null, 401],
-  [
-    'one that expired since the handshake',
-    true,
-    { subject: { CN: 'alice' }, valid_to: new Date(0).toUTCString() },
-    401,
-  ],
+  ['a name, expired since the handshake', true, { subject: { CN: 'alice' }, valid_to: past }, 401],
   ['one that was not verified', false, { subject: { CN: 'alice' }, valid_to }, 401],
 ])('a certificate with %s', async (_what, authorized, certificate, caller) => {
-  expect(await callerOf(authorized, certificate)).toBe(caller)
+  const app = new Hono().use(requireCertificate).get('/', (c) => c.text(c.get('killCaller') ?? 'nameless'))
+  const incoming = { socket: { authorized, getPeerCertificate: () => certificate } }
+  const response = await app.request('/', {}, { incoming })
+  expect(response.status === 200 ? await response.text() : response.status).toBe(caller)
 })
