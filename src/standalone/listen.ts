@@ -38,25 +38,17 @@ export const hostsAt = (host: string | undefined, allowHost?: readonly string[])
 /**
  * The descriptor of the socket that systemd hands over; undefined if it does not.
  *
- * @param isSet - whether a setting says where to listen.
- * @throws {SettingsError}
- *   - if systemd hands over a socket, but a setting also says where to listen.
- *   - if systemd hands over more or fewer sockets than one.
- *   - if the socket is for another process, and no setting says where to listen. On the default address, everybody
- *     could connect, not only the socket's group.
+ * @param isSet - whether a setting says where to listen. Then a socket for another process is not ours to use.
+ * @throws {SettingsError} unless systemd hands over one socket, to this process, and no setting says where to listen.
+ *   On the default address instead, everybody could connect, not only the socket's group.
  */
-export const handedSocket = (env: NodeJS.ProcessEnv, isSet: boolean) => {
-  const { LISTEN_FDS: count, LISTEN_PID: pid } = env
-  if (count === undefined) return undefined
+export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.ProcessEnv, isSet: boolean) => {
   const isOurs = pid === String(process.pid)
-  if (!isOurs && isSet) return undefined
-  if (!isOurs)
+  if (count === undefined || (isSet && !isOurs)) return undefined
+  if (isSet || !isOurs || count !== '1')
     throw new SettingsError(
-      `LISTEN_FDS hands a socket to process ${pid}, not to this one (${process.pid}): start psys-kill with exec, or choose --host, --port or --socket.`,
+      'systemd must hand one socket to this process: keep one Listen line, start psys-kill with exec, and leave out --host, --port and --socket.',
     )
-  if (isSet)
-    throw new SettingsError('systemd hands over the socket (LISTEN_FDS): leave out --host, --port and --socket.')
-  if (count !== '1') throw new SettingsError(`systemd must hand over one socket, not ${count}: keep one Listen line.`)
   return FIRST_FD
 }
 
@@ -66,11 +58,8 @@ const ADVICE: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
   EACCES:
     'this user may not: a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs a folder that this user may write to',
-  ENOTDIR: 'the folder of the socket is a file; choose another path',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
-  ENOTFOUND: 'the name has no address; choose an address',
-  EAI_AGAIN: 'the name cannot be looked up; choose an address',
 }
 
 /** Where to listen: on a descriptor, else on a Unix domain socket, else on a host and port. */
@@ -105,7 +94,9 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
     process.umask(umask)
     await listening
   } catch (error) {
-    const advice = ADVICE[String(errorCode(error))] ?? messageOf(error)
+    // The message of a system error repeats the host or the path.
+    const code = errorCode(error)
+    const advice = code === undefined ? messageOf(error) : (ADVICE[String(code)] ?? `${code}; check --host or --socket`)
     throw new SettingsError(`Cannot listen on ${path ?? `port ${port}`}: ${advice}.`)
   }
   const bound = server.address()

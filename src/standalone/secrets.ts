@@ -32,16 +32,8 @@ export const readSettingFile = (option: string, file: string, isSecret = false) 
   }
 }
 
-/** The lines of a token file with their places, without comments and empty lines. trim removes a byte order mark. */
-const linesOf = (file: string) =>
-  readSettingFile('--token-file', file, true)
-    .toString()
-    .split('\n')
-    .map((line, index) => [line.trim(), `line ${index + 1} of the token file`] as const)
-    .filter(([line]) => line !== '' && !line.startsWith('#'))
-
 /**
- * Reads the tokens that requests may carry. A file has lines `TOKEN` or `NAME:TOKEN`; the variable is one such line.
+ * Reads the tokens that requests may carry: lines `TOKEN` or `NAME:TOKEN`, in a file or in a variable.
  *
  * @returns the tokens by their names; undefined if neither is set.
  * @throws {SettingsError} The error repeats no part of a line, which may be a token.
@@ -55,7 +47,13 @@ export const readTokens = (file: string | undefined, variable: string | undefine
   if (file === undefined && variable === undefined) return undefined
   const tokens = new Map<string, string>()
   const values = new Set<string>()
-  for (const [line, place] of file === undefined ? [[`${variable}`, 'PSYS_KILL_TOKEN']] : linesOf(file)) {
+  const where = file === undefined ? 'PSYS_KILL_TOKEN' : 'the token file'
+  const text = file === undefined ? `${variable}` : readSettingFile('--token-file', file, true).toString()
+  for (const [index, untrimmed] of text.split('\n').entries()) {
+    // This also removes a byte order mark.
+    const line = untrimmed.trim()
+    if (line === '' || line.startsWith('#')) continue
+    const place = `line ${index + 1} of ${where}`
     const [, name = '', token = ''] = /^(?:([^:]+):)?([^:]+)$/.exec(line) ?? []
     if (!TOKEN_PATTERN.test(token) || !NAME_PATTERN.test(name))
       throw new SettingsError(
@@ -66,6 +64,6 @@ export const readTokens = (file: string | undefined, variable: string | undefine
     tokens.set(name, token)
     values.add(token)
   }
-  if (tokens.size === 0) throw new SettingsError('The token file has no token in it.')
+  if (tokens.size === 0) throw new SettingsError(`There is no token in ${where}.`)
   return Object.fromEntries(tokens)
 }

@@ -1,6 +1,5 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod/mini'
-import { errorCode } from '../node/proc.ts'
 import { handedSocket, refuseOpenNetwork } from './listen.ts'
 import { type Options, optionOf, SETTINGS, variableOf } from './options.ts'
 import { messageOf, SettingsError } from './report.ts'
@@ -19,15 +18,11 @@ export const parseCommandLine = (args: readonly string[]) => {
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
-    // An argument without an option may be a misplaced secret: do not repeat it.
-    if (errorCode(error) === 'ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL')
-      throw new SettingsError('Unexpected argument: write each option as --NAME VALUE. See --help.')
-    // Keep the first sentence, which names the option. The others are about quoting.
-    const [reason] = messageOf(error)
+    // The first sentence names the option; the others are about quoting. Anything else in quotes may be a misplaced secret.
+    const [reason = ''] = messageOf(error)
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
       .split(/\.\s|\n/)
-    // A long name may be a misplaced secret too.
-    throw new SettingsError(`${reason?.replace(/ '-+[^' ]{16,}'/, '')}. See --help.`)
+    throw new SettingsError(`${reason.replace(/ '(?!--?[a-z-]{1,16}( <value>)?').*/s, '')}. See --help.`)
   }
 }
 

@@ -26,13 +26,22 @@ describe('PSYS_KILL_TOKEN', () => {
     expect(read([], { PSYS_KILL_TOKEN: `alice:${token}` }).tokens).toEqual({ alice: token })
   })
 
-  test.each([
-    ...['', ' ', 'a'.repeat(15), 'mid=dle-of-the-token', ` ${TOKEN}`, `${TOKEN}\n`, `${TOKEN}\0`, `# ${TOKEN}`],
-    ...[`alice:${TOKEN}\nbob:${TOKEN}x`, `al ice:${TOKEN}`, `alice:${TOKEN}\n`],
-  ])('may not be %j, and is not repeated', (token) => {
-    const message = messageOf([], { PSYS_KILL_TOKEN: token })
-    expect(message).toContain(`The token in PSYS_KILL_TOKEN ${MALFORMED}`)
-    if (token.length > 3) expect(message).not.toContain(token)
+  test('may hold what a file may hold, in lines', () => {
+    const { tokens } = read([], { PSYS_KILL_TOKEN: `# us\nalice:${ALICE}\n bob:${BOB}\n` })
+    expect(tokens).toEqual({ alice: ALICE, bob: BOB })
+  })
+
+  test.each(['a'.repeat(15), 'mid=dle-of-the-token', `${TOKEN}\0`, `al ice:${TOKEN}`])(
+    'may not be %j, and is not repeated',
+    (token) => {
+      const message = messageOf([], { PSYS_KILL_TOKEN: token })
+      expect(message).toContain(`The token in line 1 of PSYS_KILL_TOKEN ${MALFORMED}`)
+      expect(message).not.toContain(token)
+    },
+  )
+
+  test.each(['', ' ', `# ${TOKEN}`])('without a token is an error: %j', (text) => {
+    expect(messageOf([], { PSYS_KILL_TOKEN: text })).toBe('There is no token in PSYS_KILL_TOKEN.')
   })
 
   test('is not combined with a file', () => {
@@ -61,7 +70,7 @@ describe('a token file', () => {
 
   test.each(['', '\ufeff \r\n', `#${TOKEN}\n`])('without a token is an error: %j', (text) => {
     write(text)
-    expect(messageOf(args)).toBe('The token file has no token in it.')
+    expect(messageOf(args)).toBe('There is no token in the token file.')
   })
 
   test.each([
