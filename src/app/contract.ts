@@ -36,17 +36,17 @@ const answer = <Status extends ContentfulStatusCode, const Body extends JSONValu
 
 // All 200s share this type, so that the client can read `exited` or `process` without narrowing first.
 type Done = { ok: true; exited?: boolean; dryRun?: true; process?: ProcessSeen | undefined }
-const done = (body: Done) => ({ ...answer<200, Done>(200, body), send: (c: Context) => c.json(body, 200) })
+const done = (body: Done) => ({
+  ...answer<200, Done>(200, body),
+  send: (c: Context, { process }: Specifics = {}) => c.json(process ? { ...body, process } : body, 200),
+})
 
 /** The table that turns each outcome into its answer. */
 export const answers = {
   sent: done({ ok: true }),
   exited: done({ ok: true, exited: true }),
   running: done({ ok: true, exited: false }),
-  'would send': {
-    ...done({ ok: true, dryRun: true }),
-    send: (c: Context, { process }: Specifics) => done({ ok: true, dryRun: true, process }).send(c),
-  },
+  'would send': done({ ok: true, dryRun: true }),
   'bad pid': answer(400, { error: 'Invalid pid' }, 'pid'),
   'bad instance': answer(400, { error: 'Invalid instance' }, 'instance'),
   'bad waitMs': answer(400, { error: 'Invalid waitMs' }, 'waitMs'),

@@ -61,11 +61,11 @@ const readAnswer = async ({ body }: PeerResponse) => {
 
 /** The URL of the peer's endpoint. An error repeats no part of the URL: it may contain a password. */
 const endpointOf = (url: string) => {
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new TypeError('The URL of the peer must begin with http:// or https://')
-  const { username, password, search, hash } = new URL(url)
-  if (username || password || search || hash)
-    throw new TypeError('The URL of the peer must have no credentials, query or fragment; pass a token instead')
+  const { protocol, username, password, search, hash } = new URL(URL.canParse(url) ? url : 'wrong:')
+  if (!/^https?:$/.test(protocol) || username || password || search || hash)
+    throw new TypeError(
+      'The URL of the peer must begin with http:// or https://, and have no credentials, query or fragment; pass a token instead',
+    )
   return url.replace(new RegExp(`(${KILL_PATH})?/*$`), KILL_PATH)
 }
 
