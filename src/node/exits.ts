@@ -10,7 +10,7 @@ const PAUSE_FACTOR = 20
  *   true. It resolves with false after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
  */
 export const exitWatch = () => {
-  /** Each looks after one wait, and returns whether it is over. */
+  /** Each function checks one wait, and returns whether it is over. */
   const waits = new Set<(now: number) => boolean>()
 
   const sweep = () => {

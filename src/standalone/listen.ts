@@ -29,7 +29,7 @@ export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
   )
 }
 
-/** The values of Host to accept on an address, or on a Unix domain socket if `host` is undefined; undefined means any. */
+/** The values of Host to accept, or undefined for any. On a Unix domain socket, `host` is undefined. */
 export const hostsAt = (host: string | undefined, allowHost?: readonly string[]) =>
   host !== undefined && isLoopback(host)
     ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
@@ -57,7 +57,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
   EACCES:
-    'this user may not: a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs a folder that this user may write to',
+    'this user may not: a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs an existing folder that this user may write to',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
 }

@@ -19,7 +19,7 @@ const list = <Item extends z.ZodMiniType<unknown, string | number>>(item: Item, 
 /** An option without a value. */
 const flag = (use: string) => {
   const given = z.transform((value: unknown = false) => value === '1' || value)
-  return one(z.pipe(given, z.boolean()), 'the value 1; as an option, no value', use, { type: 'boolean' })
+  return one(z.pipe(given, z.boolean()), 'no value; as a variable, 1', use, { type: 'boolean' })
 }
 
 const text = z.string().check(z.regex(/^[^\0]*[^\0\s][^\0]*$/))
@@ -36,13 +36,13 @@ const pidOrName = fromDigits.check(z.refine(isPidOrName))
 
 /** All settings. `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 export const SETTINGS = {
-  host: one(z._default(text, '127.0.0.1'), 'an address', 'listen there; beyond loopback needs a token [127.0.0.1]'),
-  port: one(z._default(integer(0, 65_535), 3000), 'a number from 0 to 65535', 'listen on it; 0 means any [3000]'),
-  socket: one(z.optional(socketPath), 'a path of at most 103 bytes', 'listen on a Unix domain socket instead'),
-  tokenFile: one(z.optional(text), 'a path', 'require a bearer token from this file'),
-  tlsCert: one(z.optional(text), 'a path', 'speak TLS with this certificate'),
-  tlsKey: one(z.optional(text), 'a path', 'the key of the certificate'),
-  tlsClientCa: one(z.optional(text), 'a path', 'require a client certificate from these authorities'),
+  host: one(z._default(text, '127.0.0.1'), 'one address', 'beyond loopback needs a token or a client CA [127.0.0.1]'),
+  port: one(z._default(integer(0, 65_535), 3000), 'one number from 0 to 65535', 'listen on it; 0 means any [3000]'),
+  socket: one(z.optional(socketPath), 'one path of at most 103 bytes', 'listen on a Unix domain socket instead'),
+  tokenFile: one(z.optional(text), 'one path', 'require a bearer token from this file'),
+  tlsCert: one(z.optional(text), 'one path', 'speak TLS with this certificate'),
+  tlsKey: one(z.optional(text), 'one path', 'the key of the certificate'),
+  tlsClientCa: one(z.optional(text), 'one path', 'require a client certificate from these authorities'),
   allowHost: list(hostName, 'host names, lower case, no port', 'accept these values of Host'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let web pages of these origins call'),
   allowProxy: flag('accept proxied requests without a token'),
@@ -68,11 +68,11 @@ process. If systemd hands over a socket, it listens on that socket.
 Options and their environment variables. Separate several values by commas.
 ${Object.entries(SETTINGS)
   .map(([name, { takes, use }]) => row(`--${optionOf(name)}`, variableOf(name), takes, use))
-  .join('')}${row('', 'PSYS_KILL_TOKEN', 'a token', 'require this bearer token')}  -h, --help
+  .join('')}${row('', 'PSYS_KILL_TOKEN', 'a token, or lines of them', 'require a bearer token')}  -h, --help
   -v, --version
 
 Examples:
   psys-kill --port 8080
-  psys-kill --socket /run/psys-kill/socket
+  psys-kill --socket /run/psys-kill.sock
   psys-kill --host 10.0.0.1 --token-file /etc/psys-kill.token
 `

@@ -20,6 +20,7 @@ export const parseCommandLine = (args: readonly string[]) => {
   } catch (error) {
     // The first sentence names the option; the others are about quoting. Anything else in quotes may be a misplaced secret.
     const [reason = ''] = messageOf(error)
+      .replace(/^(Unexpected argument).*/s, '$1: write --NAME VALUE; --quiet and --allow-proxy take no value')
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
       .split(/\.\s|\n/)
     throw new SettingsError(`${reason.replace(/ '(?!--?[a-z-]{1,16}( <value>)?').*/s, '')}. See --help.`)

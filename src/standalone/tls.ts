@@ -45,7 +45,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
   const readOwn = () => {
     const pem = readSettingFile('--tls-cert', cert).toString()
     const own: SecureContextOptions = { cert: pem, key: readSettingFile('--tls-key', key, true), minVersion: 'TLSv1.2' }
-    return orExplain('Cannot use the certificate of --tls-cert with --tls-key', () => {
+    return orExplain('Cannot use --tls-cert with --tls-key, which must be its key and have no passphrase', () => {
       createSecureContext(own)
       const { validFrom, validTo: until } = new X509Certificate(pem)
       if (Date.now() < Date.parse(validFrom) || Date.now() > Date.parse(until))

@@ -54,7 +54,12 @@ describe('a running server', () => {
     ['an address of nobody', () => ['--host', '192.0.2.1'], withToken, 'choose one that `ip address` lists.'],
     ['a name without an address', () => ['--host', 'name.invalid'], withToken, '; check --host or --socket.'],
     ['the token as a host', () => ['--host', TOKEN], withToken, 'Cannot listen on port 3000: '],
-    ['a socket without a folder', () => ['--socket', '/no/such/folder/socket'], {}, 'a socket needs a folder that'],
+    [
+      'a socket without a folder',
+      () => ['--socket', '/no/such/folder/socket'],
+      {},
+      'a socket needs an existing folder',
+    ],
     ['a missing file', () => ['--token-file', '/no/such\nfile'], {}, 'ENOENT; check its path and its mode.'],
   ])('lets no other start with %s: one line, exit code 1, no token', async (_what, args, env, line) => {
     const { code, stdout, stderr } = await runToEnd(args(new URL(server.url).port), env)

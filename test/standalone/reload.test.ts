@@ -146,7 +146,7 @@ describeWith(['openssl'], 'TLS', () => {
   ])('changes nothing with a good token file and a %s', async (_what, spoil) => {
     write('both', `bob:${BOB}`)
     spoil()
-    expect(await reload(server)).toMatch(/"message":"not reloaded: [^"]+ (file|certificate) [^"]+"/)
+    expect(await reload(server)).toMatch(/"message":"not reloaded: [^"]+ (file|--tls-cert) [^"]+"/)
     expect(await statusOf(known.alice, ALICE)).toBe(400)
     expect(await statusOf(known.alice, BOB)).toBe(401)
     expect(await shown()).toBe('old')

@@ -102,7 +102,7 @@ const mine = { LISTEN_FDS: '1', LISTEN_PID: String(process.pid) }
 const theirs = { LISTEN_FDS: '1', LISTEN_PID: String(process.ppid) }
 const SOCKET = { PSYS_KILL_SOCKET: '/run/s' }
 const TLS = ['--tls-cert', 'a', '--tls-key', 'b']
-const POSITIONAL = 'Unexpected argument. See --help.'
+const POSITIONAL = 'Unexpected argument: write --NAME VALUE; --quiet and --allow-proxy take no value. See --help.'
 const NO_ADDRESS = 'Set --socket, or --host and --port, not both (or their variables).'
 const HANDED = 'systemd must hand one socket to this process'
 

@@ -149,7 +149,7 @@ describeWith(['openssl'], 'TLS', () => {
     return error.message
   }
   const INVALID = /: it is valid only from .+ until .+\.$/
-  const OWN = /^Cannot use the certificate of --tls-cert with --tls-key: .+\.$/
+  const OWN = /^Cannot use --tls-cert with --tls-key, [^:]+: .+\.$/
   const CLIENT_CA = /^Cannot use --tls-client-ca: .+\.$/
 
   test.each<[what: string, files: () => Partial<TlsFiles>, message: RegExp]>([
