@@ -21,10 +21,10 @@ import { BUILT_FILE, type RunningServer, startServer } from '../support/server.t
 // Runs each code block, in order. A comment directly above a block may say:
 //   <!-- test: skip REASON -->  another suite runs it, or nothing can
 //   <!-- test: kill PATH -->    run it; its service kills at this path
-// A `console` block is a session: its commands must print what it shows, except digits and ids.
+// A `text` block is what the block before must print, except digits and ids.
 // In a block, 3000 is a server, $PID a process, and $TOKEN the server's token. A block that names PID must kill the
 // process. A block that serves or exports an app is asked to kill it. A comment after console.log, or one that begins
-// with { in a shell, is output that must appear.
+// with { in a shell, is output that must appear; … stands for anything.
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TOKEN = 'the-token-of-the-server'
@@ -141,28 +141,22 @@ const run = async (block: Block, command: readonly string[], url: string | undef
   return output
 }
 
-/** A word of the shell's. */
-const quoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`
-
 const runShell = async (block: Block) => {
   const { text, url } = await localized(block)
   const output = await run(block, ['bash', '-euo', 'pipefail', '-c', text], url)
-  for (const [, expected] of text.matchAll(/#\s+(\{.*)$/gm)) expect(output).toContain(expected)
+  for (const [, expected = ''] of text.matchAll(/#\s+(\{.*)$/gm))
+    for (const part of expected.split('…')) expect(output).toContain(part)
 }
 
 /** What two sessions have in common: not the times, PIDs and ids. */
 const withoutNumbers = (session: string) => session.replace(/"id":"[^"]+"/g, '"id":""').replace(/\d+(\.\d+)?/g, '0')
 
-const runSession = async (block: Block) => {
-  const port = String(await freePort())
-  const shown = block.text.split('\n').map((line) => {
-    const [, command] = /^\$ (.*)$/.exec(line) ?? []
-    return command === undefined ? '' : `printf '%s\\n' ${quoted(line)}\n${command.replaceAll('3999', port)}`
-  })
-  const session = { ...block, text: '' }
+const runSession = async (block: Block, printed: string) => {
+  const commands = block.text.replaceAll('3999', String(await freePort()))
   // Standard error has what bash tells of its jobs.
-  const script = ['exec 2>/dev/null', "trap 'kill $(jobs -p)' EXIT", ...shown].join('\n')
-  expect(withoutNumbers(await run(session, ['bash', '-c', script], undefined))).toBe(withoutNumbers(`${block.text}\n`))
+  const script = `exec 2>/dev/null\ntrap 'kill $(jobs -p)' EXIT\n${commands}`
+  const output = await run({ ...block, text: '' }, ['bash', '-c', script], undefined)
+  expect(withoutNumbers(output)).toBe(withoutNumbers(`${printed}\n`))
 }
 
 /** How to ask what a block exports: an app, or the handler of a route; undefined for anything else. */
@@ -215,7 +209,7 @@ const problemsIn = async (sources: readonly (readonly [name: string, text: strin
 
 describe.each(documents)('$name', ({ name, text }) => {
   const blocks = blocksOf(text)
-  const typed = blocks.filter(({ language, directive }) => language === 'ts' && !/^skip /.test(directive))
+  const executed = blocks.filter(({ language }) => language !== 'text')
 
   const check = async (block: Block, { skip }: TestContext) => {
     const { language, directive } = block
@@ -223,23 +217,20 @@ describe.each(documents)('$name', ({ name, text }) => {
     if (word === 'skip') return skip(rest)
     if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
     // What these show is told by /proc.
-    if (language === 'console' || /dryRun/.test(block.text)) needsLinux({ skip })
-    if (language === 'sh') await runShell(block)
-    else if (language === 'ts') await runTypeScript(block)
-    else if (language === 'console') await runSession(block)
-    else throw new Error(`Unknown block: ${language}`)
+    const next = blocks[blocks.indexOf(block) + 1]
+    const printed = next?.language === 'text' ? next.text : undefined
+    if (printed !== undefined || /dryRun/.test(block.text)) needsLinux({ skip })
+    if (language === 'ts') await runTypeScript(block)
+    else if (language !== 'sh') throw new Error(`Unknown block: ${language}`)
+    else if (printed === undefined) await runShell(block)
+    else await runSession(block, printed)
   }
 
-  if (blocks.length > 0)
-    test.for(blocks.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
+  if (executed.length > 0)
+    test.for(executed.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
       'has a block that works: %s',
       ([, block], context) => check(block, context),
     )
-
-  if (typed.length > 0)
-    test('has blocks that type-check', async () => {
-      expect(await problemsIn(typed.map(({ line, text: code }) => [`block-${line}.ts`, code]))).toBe('')
-    })
 
   test('links to what is there', () => {
     for (const target of linksOf(text)) {
@@ -304,9 +295,14 @@ describe('the examples in the source', () => {
     })
   })
 
-  test('type-check', async () => {
-    expect(examples.length).toBeGreaterThan(6)
-    expect(await problemsIn(examples)).toBe('')
+  test('type-check, and so do the blocks', async () => {
+    const blocks = documents.flatMap(({ name, text }) =>
+      blocksOf(text)
+        .filter(({ language, directive }) => language === 'ts' && !/^skip /.test(directive))
+        .map(({ line, text: code }) => [`${name}-${line}.ts`, code] as const),
+    )
+    expect([examples.length > 6, blocks.length > 6]).toEqual([true, true])
+    expect(await problemsIn([...examples, ...blocks])).toBe('')
   })
 
   test.each(examples)('run: %s', async (name, code) => {
