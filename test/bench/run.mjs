@@ -20,7 +20,8 @@ const ROUNDS = quick ? 1 : 7
 const STARTS = quick ? 1 : 21
 const BESIDE = 'beside'
 if (beside) servers[BESIDE] = { file: beside }
-const RIVALS = [OURS, LIKE, FASTIFY, HONO, ...(beside ? [BESIDE] : [])]
+const RIVALS = [OURS, LIKE, HONO, ...(beside ? [BESIDE] : [])]
+const STARTED = [...RIVALS, FASTIFY, FLOOR]
 const VARIANTS = ['with a token', 'with --quiet']
 /** How long a start takes to settle, in milliseconds. */
 const IDLE_MS = 200
@@ -49,7 +50,7 @@ const add = (title, name, value, atLeast = {}) => {
 const turned = (names, round) => names.map((_, index) => names[(index + round) % names.length])
 
 for (let round = 0; round < STARTS; round++)
-  for (const name of turned([...RIVALS, FLOOR], round)) {
+  for (const name of turned(STARTED, round)) {
     const server = await start(name)
     const cpuMs = server.cpuSeconds() * 1000
     await sleep(IDLE_MS)
@@ -93,7 +94,7 @@ const total = statSync(BUILT_FILE).size
 const kB = (bytes) => `${(bytes / 1000).toFixed(1)} kB`
 const results = judged([...measures.values()], OURS)
 console.log(`
-${table(results, [...RIVALS, FLOOR])}
+${table(results, STARTED)}
 
 ${machine}; medians. In brackets: so many times as much as psys-kill takes, the median of each round's ratio.
 
