@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import http from 'node:http'
 import https from 'node:https'
@@ -12,12 +13,12 @@ import { TOKEN } from '../support/server.ts'
 /**
  * What an implementation has in addition to the contract:
  * - `look`: it reads /proc. Without it, the answer to `instance` and `command` is 501.
- * - `server`: it is a standalone server, not the app in somebody's service.
  * - `other user`: it runs as a user who may not signal a process of the tests' own user.
- * - `connections`: it obeys one request at a time on a connection.
+ * - `server`: it is a standalone server, not the app in somebody's service.
+ * - `connections`: it obeys one request at a time on a connection. The test needs a server without TLS.
  * - `target`: it sees which host an absolute target names.
  */
-export type Feature = 'look' | 'server' | 'other user' | 'connections' | 'target'
+export type Feature = 'look' | 'other user' | 'server' | 'connections' | 'target'
 
 /** The settings of a guarded server. */
 export const GUARDED = {
@@ -53,20 +54,17 @@ const send = async (peer: Peer, { body, method = 'POST', path = KILL_PATH, heade
   // By default, the name for TLS follows Host.
   const tls = { ca: peer.ca, servername: 'localhost' }
   const options = { ...tls, method, path: target, headers: { ...peer.headers, ...headers }, agent: false }
-  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
-    request(url, options, resolve).on('error', reject).end(body)
-  })
+  const [response] = await once(request(url, options).end(body), 'response')
   const text = (await response.setEncoding('utf8').toArray()).join('')
-  const answer = { status: response.statusCode ?? 0, text, headers: response.headers }
+  const answer = { status: response.statusCode, text, headers: response.headers }
   if (text !== '') assertDocumented(answer.status, answer.headers, text, path)
   return answer
 }
 type Answer = Awaited<ReturnType<typeof send>>
 
 const json = { 'content-type': 'application/json' }
-const withHeaders = (headers: Record<string, unknown>) => ({ headers: expect.objectContaining(headers) })
 const answer = (status: number, body: object, headers = {}) => {
-  return { status, text: JSON.stringify(body), ...withHeaders({ ...json, ...headers }) }
+  return { status, text: JSON.stringify(body), headers: { ...json, ...headers } }
 }
 const refusal = (status: number, error: string, reason: string, headers = {}) =>
   answer(status, { error }, { 'psys-kill-reason': reason, ...headers })
@@ -80,19 +78,21 @@ const notFound = (reason = 'gone') => refusal(404, 'Process not found', reason)
 export const IGNORES = "process.on('SIGTERM', () => {})"
 const EXITS_LATER = "process.on('SIGTERM', () => setTimeout(process.exit, 200))"
 
-const badPids = ['"12abc"', '"1e3"', '"0x10"', '"1.9"', '"-1"', '""', '"٣"', '"9007199254740992"', '0', '-1', '1.5']
-type Bad = [body: string, error: string, reason: string, type?: string]
-const bad: Bad[] = [
-  ...[...badPids, '1e300', 'null', 'true', '[5]'].map((pid): Bad => [`{"pid":${pid}}`, 'Invalid pid', 'pid']),
+/** What depends on how a runtime receives a body, reads JSON and text, and knows numbers. test/app asks all the others. */
+const bad: [body: string, error: string, reason: string, type?: string][] = [
+  ['{"pid":"12abc"}', 'Invalid pid', 'pid'],
+  ['{"pid":"٣"}', 'Invalid pid', 'pid'],
+  ['{"pid":"9007199254740992"}', 'Invalid pid', 'pid'],
+  ['{"pid":1e300}', 'Invalid pid', 'pid'],
+  ['{"pid":-1}', 'Invalid pid', 'pid'],
+  ['{"pid":1.5}', 'Invalid pid', 'pid'],
   ['{"pid":1', 'Invalid pid', 'body'],
   ['', 'Invalid pid', 'body'],
   ['{"pid":"x"}', 'Invalid pid', 'content-type', 'text/plain'],
-  ...Object.entries({ instance: '""', waitMs: 60_001, dryRun: 1, command: null, comment: '[]' }).map(
-    ([field, value]): Bad => [`{"pid":2147483647,"${field}":${value}}`, `Invalid ${field}`, field],
-  ),
-  ['{"pid":2147483647,"Instance":"x"}', 'Unknown field', 'unknown field'],
+  ['{"pid":2147483647,"waitMs":60001}', 'Invalid waitMs', 'waitMs'],
   ['{"pid":2147483647,"__proto__":1}', 'Unknown field', 'unknown field'],
 ]
+
 /** Declares the tests that fit an implementation with these features, in a `describe` for each group. */
 export const describeConformance = (has: readonly Feature[], peer: () => Peer) => {
   const kill = (body: unknown, headers: Peer['headers'] = {}, to = peer()) =>
@@ -140,12 +140,12 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
     })
 
     test('protects PID 1 and itself', async () => {
-      for (const pid of [1, peer().pid, peer().pid]) expect(await kill({ pid })).toMatchObject(PROTECTED)
+      for (const pid of [1, peer().pid]) expect(await kill({ pid })).toMatchObject(PROTECTED)
     })
 
     test('answers 405 to another method, and says which one is right', async () => {
       const badMethod = refusal(405, 'Method Not Allowed', 'method', { allow: 'POST' })
-      for (const method of ['GET', 'PUT', 'DELETE']) expect(await send(peer(), { method })).toMatchObject(badMethod)
+      expect(await send(peer(), { method: 'GET' })).toMatchObject(badMethod)
     })
 
     test('answers 413 to a body above 4 KiB, of declared length or not', async () => {
@@ -204,8 +204,10 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
       })
     })
 
-  if (has.includes('connections'))
-    describe('connections', () => {
+  if (!has.includes('server')) return
+
+  describe('server', () => {
+    if (has.includes('connections'))
       test('does not obey a request that comes while an answer is due', async () => {
         using first = await start(IGNORES)
         using second = startSleeping()
@@ -215,11 +217,7 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
         expect([status, headers['connection'], body]).toEqual([200, 'close', '{"ok":true,"exited":false}'])
         expect(second.isAlive()).toBe(true)
       })
-    })
 
-  if (!has.includes('server')) return
-
-  describe('server', () => {
     test('accepts only the names of loopback as Host, and records which name it refused', async () => {
       const answered = await kill({ pid: 1 }, { host: 'evil.example' })
       expect(answered).toMatchObject(BAD_HOST)
@@ -228,7 +226,6 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
       expect(await kill({ pid: 1 }, { host: 'localhost' })).toMatchObject(PROTECTED)
     })
 
-    // Bun.serve and workerd show a URL made from Host. If they change that, give them the feature.
     test(`${has.includes('target') ? 'checks' : 'does not see'} the host of an absolute target`, async () => {
       using target = startSleeping()
       const body = JSON.stringify({ pid: target.pid })
@@ -247,7 +244,8 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
       using target = await start(EXITS_LATER)
       const { pid } = target
       const answered = await kill({ pid, waitMs: 60_000 })
-      expect(answered).toMatchObject(withHeaders({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }))
+      const headers = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
+      expect(answered).toMatchObject({ headers })
       const signal = await recordOf(answered, peer().remote === undefined ? 'forwarded' : 'sent')
       expect(signal).toMatchObject({ method: 'POST', path: KILL_PATH, pid })
       expect(signal?.['remote']).toBe(peer().remote)
@@ -277,7 +275,7 @@ export const describeConformance = (has: readonly Feature[], peer: () => Peer) =
 
     test('accepts the Host and the origin that are allowed, and no other', async () => {
       const origin = GUARDED.PSYS_KILL_ALLOW_ORIGIN
-      const cors = withHeaders({ 'access-control-allow-origin': origin })
+      const cors = { headers: { 'access-control-allow-origin': origin } }
       const preflight = { origin, 'access-control-request-method': 'POST' }
       const page = { origin, 'sec-fetch-site': 'cross-site', host: 'KILL.example:80' }
       const asked = await send(guarded(), { method: 'OPTIONS', headers: preflight })
