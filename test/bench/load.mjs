@@ -1,13 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { pinned } from './servers.mjs'
 
 const run = promisify(execFile)
 const SCRIPT = fileURLToPath(new URL('load.lua', import.meta.url))
-/** After how much processor time a server has compiled what it runs often. */
-const WARM_SECONDS = 0.6
 
 /**
  * Lets wrk send a body over and over for a second, from the server's core, over 32 connections.
@@ -27,6 +26,22 @@ export const load = async (server, { status, body }) => {
 
 /** Sends a body until the server is warm, however little of the core it gets. */
 export const warmUp = async (server, question) => {
-  const enough = server.cpuSeconds() + WARM_SECONDS
+  // By then it has compiled what it runs often.
+  const enough = server.cpuSeconds() + 0.6
   while (server.cpuSeconds() < enough) await load(server, question)
+}
+
+/** What clients that wait for an exit cost the server: the share of a core, in per cent. */
+export const costOfWaiting = async ({ url, headers, cpuSeconds }, pid, { clients = 256, seconds = 4 } = {}) => {
+  const leaving = new AbortController()
+  const body = JSON.stringify({ pid, waitMs: 60_000 })
+  const init = { method: 'POST', headers, body, signal: leaving.signal }
+  const waits = Promise.race(Array.from({ length: clients }, () => fetch(url, init)))
+  await sleep(2000)
+  const before = cpuSeconds()
+  await sleep(seconds * 1000)
+  const used = cpuSeconds() - before
+  leaving.abort()
+  await assert.rejects(waits, { name: 'AbortError' }, 'an answer before the exit')
+  return (used / seconds) * 100
 }

@@ -7,43 +7,38 @@ import { cpus } from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { bytesByPackage } from './bundle.mjs'
-import { load, warmUp } from './load.mjs'
+import { costOfWaiting, load, warmUp } from './load.mjs'
 import { judged, table, targetTable } from './report.mjs'
 import { assertSameJob } from './same-job.mjs'
-import { BUILT_FILE, FASTIFY, FLOOR, HONO, LIKE, OURS, servers, start, startChild } from './servers.mjs'
-import { costOfWaiting } from './waits.mjs'
+import { BUILT_FILE, OURS, servers, start, startChild } from './servers.mjs'
 
 const { quick, json, beside } = parseArgs({
   options: { quick: { type: 'boolean' }, json: { type: 'string' }, beside: { type: 'string' } },
 }).values
 const ROUNDS = quick ? 1 : 7
 const STARTS = quick ? 1 : 21
-const BESIDE = 'beside'
-if (beside) servers[BESIDE] = { file: beside }
-const RIVALS = [OURS, LIKE, HONO, ...(beside ? [BESIDE] : [])]
-const STARTED = [...RIVALS, FASTIFY, FLOOR]
+if (beside) servers.beside = { file: beside }
+const RIVALS = [OURS, 'like-for-like', 'plain Hono', ...(beside ? ['beside'] : [])]
+const STARTED = [...RIVALS, 'Fastify', 'floor']
 const VARIANTS = ['with a token', 'with --quiet']
-/** How long a start takes to settle, in milliseconds. */
-const IDLE_MS = 200
 
 // The kernel itself drops its SIGTERM, so that to be signalled costs it nothing.
 const target = startChild('sh', ['-c', 'trap "" TERM; echo; exec sleep 3600'])
 await once(target.stdout, 'data')
 const KILL = { status: 200, body: { pid: target.pid } }
-const OLDER = beside ? { [BESIDE]: 1 / 1.1 } : {}
 const CASES = [
-  { ...KILL, atLeast: { [LIKE]: 0.75, ...OLDER } },
-  { status: 400, body: { pid: '12abc' }, atLeast: { [LIKE]: 0.6, ...OLDER } },
+  { ...KILL, atLeast: { 'like-for-like': 0.75, beside: 1 / 1.1 } },
+  { status: 400, body: { pid: '12abc' }, atLeast: { 'like-for-like': 0.6, beside: 1 / 1.1 } },
   // Above every pid_max, so that it never becomes somebody's while the benchmark runs.
-  { status: 404, body: { pid: 2 ** 31 - 1 }, atLeast: { [LIKE]: 0.75, ...OLDER } },
+  { status: 404, body: { pid: 2 ** 31 - 1 }, atLeast: { 'like-for-like': 0.75, beside: 1 / 1.1 } },
 ]
 
-const measures = new Map()
+const measures = {}
 /** Adds a sample of what is the less the better. */
 const add = (title, name, value, atLeast = {}) => {
-  const measure = measures.get(title) ?? { title, digits: 1, atLeast, samples: {} }
-  measures.set(title, measure)
-  measure.samples[name] = [...(measure.samples[name] ?? []), value]
+  measures[title] ??= { title, atLeast, samples: {} }
+  const { samples } = measures[title]
+  samples[name] = [...(samples[name] ?? []), value]
 }
 
 /** The names in the order of a round, which turns, so that none is always behind the same one. */
@@ -53,10 +48,11 @@ for (let round = 0; round < STARTS; round++)
   for (const name of turned(STARTED, round)) {
     const server = await start(name)
     const cpuMs = server.cpuSeconds() * 1000
-    await sleep(IDLE_MS)
-    add('start to first response, ms', name, server.startMs, { [FLOOR]: 1 / 1.5, [FASTIFY]: 2 })
+    // Until the start has settled.
+    await sleep(200)
+    add('start to first response, ms', name, server.startMs, { floor: 1 / 1.5, Fastify: 2 })
     add('start, processor time, ms', name, cpuMs)
-    add('memory idle, MB', name, server.memoryNow(), { [FLOOR]: 1 / 1.1 })
+    add('memory idle, MB', name, server.memory('VmRSS'), { floor: 1 / 1.1 })
     await server.stop()
   }
 console.error(`${STARTS} starts`)
@@ -64,21 +60,20 @@ console.error(`${STARTS} starts`)
 // All servers of a round run at once, because idle ones cost nothing. So rivals are measured within seconds.
 for (let round = 0; round < ROUNDS; round++) {
   const started = []
-  const variants = round % 2 === 0 ? VARIANTS : []
-  for (const name of [...turned(RIVALS, round), ...variants]) started.push(await start(name))
+  for (const name of [...turned(RIVALS, round), ...(round % 2 === 0 ? VARIANTS : [])]) started.push(await start(name))
   const rivals = started.slice(0, RIVALS.length)
-  const alike = rivals.filter(({ name }) => name !== BESIDE)
+  const alike = rivals.filter(({ name }) => name !== 'beside')
   if (round === 0) await assertSameJob(alike, target)
   for (const question of quick ? [] : CASES) for (const server of started) await warmUp(server, question)
   for (const { atLeast, ...question } of CASES)
     for (const rival of rivals) {
       const { cpuMicros, p99 } = await load(rival, question)
       add(`${question.status}, processor time, µs`, rival.name, cpuMicros, atLeast)
-      add(`${question.status}, p99, ms`, rival.name, p99, { [LIKE]: 1 / 1.3 })
+      add(`${question.status}, p99, ms`, rival.name, p99, { 'like-for-like': 1 / 1.3 })
     }
   for (const variant of started.slice(RIVALS.length))
     add(`200 ${variant.name}, processor time, µs`, OURS, (await load(variant, KILL)).cpuMicros)
-  for (const { name, memoryPeak } of rivals) add('memory at peak, MB', name, memoryPeak())
+  for (const { name, memory } of rivals) add('memory at peak, MB', name, memory('VmHWM'))
   for (const server of started) await server.stop()
   console.error(`round ${round + 1} of ${ROUNDS}`)
 }
@@ -90,9 +85,9 @@ target.kill('SIGKILL')
 
 const machine = `Node ${process.version}, ${cpus()[0].model}, one core, wrk, ${ROUNDS} rounds, ${STARTS} starts`
 const packages = bytesByPackage()
-const total = statSync(BUILT_FILE).size
+const bundle = { total: statSync(BUILT_FILE).size, ...Object.fromEntries(packages) }
 const kB = (bytes) => `${(bytes / 1000).toFixed(1)} kB`
-const results = judged([...measures.values()], OURS)
+const results = judged(Object.values(measures), OURS)
 console.log(`
 ${table(results, STARTED)}
 
@@ -101,6 +96,5 @@ ${machine}; medians. In brackets: so many times as much as psys-kill takes, the 
 ${quick ? 'With --quick the servers are cold, and the figures mean nothing.' : targetTable(results)}
 
 - 256 clients that wait for an exit: ${waiting.toFixed(1)} % of a core (target: ≤ 5)
-- the single file: ${kB(total)} (target: ≤ 120), of which ${packages.map(([name, bytes]) => `${name} ${kB(bytes)}`).join(', ')}`)
-const bundle = { total, ...Object.fromEntries(packages) }
+- the single file: ${kB(bundle.total)} (target: ≤ 120), of which ${packages.map(([name, bytes]) => `${name} ${kB(bytes)}`).join(', ')}`)
 if (json) writeFileSync(json, JSON.stringify({ machine, measures: results, waiting, bundle }, null, 2))

@@ -8,8 +8,7 @@ const SET_BY_THE_JOB = ['cache-control', 'x-content-type-options', 'content-type
 
 /** What is asked of each server: all that a rival could save itself. Only our own processes have these PIDs. */
 const questionsFor = (server, target) => {
-  const threads = readdirSync(`/proc/${server.pid}/task`).map(Number)
-  const thread = threads.find((each) => each !== server.pid)
+  const thread = readdirSync(`/proc/${server.pid}/task`).find((id) => Number(id) !== server.pid)
   return {
     'a PID': [200, { pid: target.pid }],
     'digits in a string': [200, { pid: ` ${target.pid} ` }],

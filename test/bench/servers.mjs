@@ -33,26 +33,19 @@ const [, LAST_CORE] = readFileSync('/proc/self/status', 'latin1').match(/^Cpus_a
 export const pinned = (file, args) => ['taskset', ['-c', LAST_CORE, file, ...args]]
 
 export const OURS = 'psys-kill'
-export const LIKE = 'like-for-like'
-export const FASTIFY = 'Fastify'
-export const HONO = 'plain Hono'
-export const FLOOR = 'floor'
-
 const TOKEN = 'a-token-for-the-benchmark'
-const JSON_BODY = { 'Content-Type': 'application/json' }
-const WITH_TOKEN = { env: { PSYS_KILL_TOKEN: TOKEN }, headers: { ...JSON_BODY, Authorization: `Bearer ${TOKEN}` } }
 
 export const servers = {
   [OURS]: { file: BUILT_FILE },
-  [LIKE]: { file: here('rivals/like-for-like.mjs') },
-  [FASTIFY]: { file: here('rivals/fastify.mjs') },
-  [HONO]: { file: here('rivals/plain-hono.mjs') },
-  [FLOOR]: { file: join(folder, 'floor.cjs') },
+  'like-for-like': { file: here('rivals/like-for-like.mjs') },
+  Fastify: { file: here('rivals/fastify.mjs') },
+  'plain Hono': { file: here('rivals/plain-hono.mjs') },
+  floor: { file: join(folder, 'floor.cjs') },
   'with --quiet': { file: BUILT_FILE, env: { PSYS_KILL_QUIET: '1' } },
-  'with a token': { file: BUILT_FILE, ...WITH_TOKEN },
+  'with a token': { file: BUILT_FILE, env: { PSYS_KILL_TOKEN: TOKEN }, headers: { Authorization: `Bearer ${TOKEN}` } },
 }
 // A bundle starts sooner than several files.
-bundle('rivals/floor.mjs', { outfile: servers[FLOOR].file })
+bundle('rivals/floor.mjs', { outfile: servers.floor.file })
 
 // Below the ports that connect() takes by itself: it could take the very one that it asks for, and so meet itself.
 let port = 20_000 + Math.floor(Math.random() * 10_000)
@@ -68,15 +61,14 @@ const answers = () =>
 
 /** Starts a server by its name, on one core, with its standard output in a file; resolves at its first response. */
 export const start = async (name) => {
-  const { file, env = {}, headers = JSON_BODY } = servers[name]
+  const { file, env = {}, headers } = servers[name]
   port += 1
   const logFile = join(folder, `${port}.log`)
   const log = openSync(logFile, 'w')
-  // NODE_EXTRA_CA_CERTS would add the same 28 ms to each start and hide the differences.
-  const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env
   const began = performance.now()
   const child = startChild(...pinned(process.execPath, [file]), {
-    env: { ...inherited, ...env, PORT: String(port) },
+    // NODE_EXTRA_CA_CERTS would add the same 28 ms to each start and hide the differences.
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env, PORT: String(port) },
     stdio: ['ignore', log, 'ignore'],
   })
   closeSync(log)
@@ -87,16 +79,14 @@ export const start = async (name) => {
     await sleep(2)
   }
   const startMs = performance.now() - began
-  const memory = (field) => Number(readFileSync(`/proc/${pid}/status`, 'latin1').match(`${field}:\\s+(\\d+)`)[1]) / 1024
   return {
     name,
     pid,
     url: `http://127.0.0.1:${port}${PATH}`,
-    headers,
+    headers: { 'Content-Type': 'application/json', ...headers },
     startMs,
-    /** Resident memory in MB, now and at most so far. */
-    memoryNow: () => memory('VmRSS'),
-    memoryPeak: () => memory('VmHWM'),
+    /** Resident memory in MB: VmRSS now, VmHWM at most so far. */
+    memory: (field) => Number(readFileSync(`/proc/${pid}/status`, 'latin1').match(`${field}:\\s+(\\d+)`)[1]) / 1024,
     /** The processor time of all its threads so far, which the kernel counts in nanoseconds. */
     cpuSeconds: () =>
       readdirSync(`/proc/${pid}/task`)

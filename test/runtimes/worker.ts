@@ -7,8 +7,8 @@ import { killAt, runtimes } from './runtimes.ts'
 
 const src = fileURLToPath(new URL('../../src', import.meta.url))
 
-export type Compatibility = Readonly<{ date: string; flags: readonly string[] }>
-export const at = (date: string, ...flags: string[]): Compatibility => ({ date, flags })
+/** A compatibility date with flags. */
+export const at = (date: string, ...flags: string[]) => ({ date, flags })
 /** The newest date that this workerd knows. */
 export const NEWEST = at('2026-11-17')
 
@@ -23,11 +23,7 @@ const config :Workerd.Config = (
 const worker :Workerd.Worker = (modules = [(name = "worker.js", esModule = embed "worker.js")],`
 
 /** Starts workerd with one Worker, which may reach private addresses. Rejects with its error text if it does not start. */
-export const startWorker = async (
-  source: string,
-  { date, flags }: Compatibility = NEWEST,
-  variables: Readonly<Record<string, string>> = {},
-) => {
+export const startWorker = async (source: string, { date, flags } = NEWEST, variables = {}) => {
   using folder = emptyFolder()
   const bindings = Object.entries(variables).map(([name, text]) => `(name = "${name}", text = "${text}")`)
   const compatibility = `compatibilityDate = "${date}", compatibilityFlags = ${JSON.stringify(flags)}`
@@ -41,12 +37,13 @@ export const startWorker = async (
   return { ...server, url, kill: (body: object) => killAt(url, body) }
 }
 
-/** The source of a Worker that forwards to a peer. `options` is source text too: those of createServerApp. */
-export const gateway = (peer: string, options: string) => `
+/** The source of a Worker that forwards to a peer. The options are those of createServerApp. */
+export const gateway = (peer: string, options: object = {}) => `
   import { createServerApp } from './server/index.ts'
   import { remoteSignaller } from './app/remote.ts'
   export default createServerApp({
     signaller: remoteSignaller({ url: ${JSON.stringify(peer)} }),
-    ${options},
     log: { write: (line) => console.log(line) },
+    hosts: ['127.0.0.1', 'localhost'],
+    ...${JSON.stringify(options)},
   })`

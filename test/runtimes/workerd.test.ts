@@ -5,17 +5,14 @@ import { startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
 import { describeConformance, type Feature, GUARDED } from './conformance.ts'
 import { OTHER_USER, versionOf } from './runtimes.ts'
-import { at, type Compatibility, gateway, NEWEST, startWorker } from './worker.ts'
+import { at, gateway, NEWEST, startWorker } from './worker.ts'
 
-/** A PID that no process has. */
-const PID = 2 ** 31 - 1
 const COMPAT = 'nodejs_compat'
 const FAILED = [500, '{"error":"Failed to kill process"}', null]
 
-const HOSTS = "hosts: ['127.0.0.1', 'localhost']"
 const { PSYS_KILL_ALLOW_HOST: host, PSYS_KILL_ALLOW_ORIGIN: origin } = GUARDED
-const GUARDS = `token: '${TOKEN}', origins: ['${origin}'], hosts: ['127.0.0.1', 'localhost', '${host}']`
-// workerd too makes the URL from Host.
+const GUARDS = { token: TOKEN, origins: [origin], hosts: ['127.0.0.1', host] }
+// Not 'target': workerd makes the URL from Host.
 const has: Feature[] = ['look', 'server', 'other user']
 
 for (const compatibility of [at('2024-01-01'), NEWEST]) {
@@ -25,7 +22,7 @@ for (const compatibility of [at('2024-01-01'), NEWEST]) {
     let guarded: typeof worker
     beforeAll(async () => {
       peer = await startServer({ ...OTHER_USER })
-      worker = await startWorker(gateway(peer.url, HOSTS), compatibility)
+      worker = await startWorker(gateway(peer.url), compatibility)
       guarded = await startWorker(gateway(peer.url, GUARDS), compatibility)
     })
     afterAll(() => Promise.all([worker, guarded, peer].map((server) => server[Symbol.asyncDispose]())))
@@ -48,7 +45,7 @@ test('remoteSignaller in workerd kills with the Worker that wrangler-incompatibl
 })
 
 /** A Worker tells the values of expressions, or the codes of what they throw. */
-const tell = async (imports: string, expressions: readonly string[], compatibility?: Compatibility) => {
+const tell = async (imports: string, expressions: readonly string[], compatibility = NEWEST) => {
   const source = `import ${imports}
     const told = (get) => { try { return get() } catch (error) { return error.code ?? error.message } }
     export default { fetch: () => Response.json([${expressions.map((each) => `told(() => ${each})`)}]) }`
@@ -61,7 +58,10 @@ describe('nodeSignaller in workerd', () => {
     import { createApp } from './app/app.ts'
     import { nodeSignaller } from './node/index.ts'
     export default createApp({ signaller: nodeSignaller() })`
-  const KILL = ["process from 'node:process'", ['typeof process.kill', 'process.pid', `process.kill(${PID})`]] as const
+  const KILL = [
+    "process from 'node:process'",
+    ['typeof process.kill', 'process.pid', `process.kill(${2 ** 31 - 1})`],
+  ] as const
 
   // The dates at which something changes: whether a Worker has node:fs.
   const WITH_FS = [at('2025-09-15', COMPAT), at('2026-08-03', COMPAT), at('2026-08-04'), NEWEST]

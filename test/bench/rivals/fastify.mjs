@@ -2,12 +2,7 @@
 import Fastify from 'fastify'
 import { DIGITS, PATH } from './job.mjs'
 
-const pid = {
-  anyOf: [
-    { type: 'integer', minimum: 1 },
-    { type: 'string', pattern: DIGITS.source },
-  ],
-}
+const pid = { type: ['integer', 'string'], minimum: 1, pattern: DIGITS.source }
 const schema = {
   body: { type: 'object', required: ['pid'], properties: { pid }, additionalProperties: false },
   response: {
