@@ -51,8 +51,8 @@ const send = async (peer: Peer, { body, method = 'POST', path = KILL_PATH, heade
   const { request } = url.protocol === 'https:' ? https : http
   const target = path.startsWith('http') ? path : url.pathname.replace(/\/$/, '') + path
   // By default, the name for TLS follows Host.
-  const tls = { ca: peer.ca, servername: 'localhost', agent: false }
-  const options = { ...tls, method, path: target, headers: { ...peer.headers, ...headers } }
+  const connection = { ca: peer.ca, servername: 'localhost', agent: false }
+  const options = { ...connection, method, path: target, headers: { ...peer.headers, ...headers } }
   const [response] = await once(request(url, options).end(body), 'response')
   const text = (await response.setEncoding('utf8').toArray()).join('')
   const answer = { status: response.statusCode, text, headers: response.headers }
@@ -75,7 +75,7 @@ const notFound = (reason = 'gone') => refusal(404, 'Process not found', reason)
 export const IGNORES = "process.on('SIGTERM', () => {})"
 const EXITS_LATER = "process.on('SIGTERM', () => setTimeout(process.exit, 200))"
 
-// What depends on how a runtime receives a body, and reads JSON, text and numbers. The tests of src/app ask all the others.
+// What depends on how a runtime receives a body and reads JSON, text and numbers. test/app asks the others.
 const badPids = ['"12abc"', '"٣"', '"9007199254740992"', '1e300', '-1', '1.5']
 const bad: [body: string, error: string, reason: string, type?: string][] = [
   ['{"pid":1', 'Invalid pid', 'body'],
