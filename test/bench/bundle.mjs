@@ -1,22 +1,20 @@
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { buildSync } from 'esbuild'
+
+/** Bundles a program as build/build.mjs bundles the single file. */
+export const bundle = (path, options) => {
+  const entryPoints = [fileURLToPath(new URL(path, import.meta.url))]
+  return buildSync({ entryPoints, bundle: true, minify: true, platform: 'node', format: 'cjs', ...options })
+}
 
 /** What each package adds to the single file, in bytes, the largest first. */
-export const bytesByPackage = async () => {
-  const { metafile } = await build({
-    entryPoints: [fileURLToPath(new URL('../../src/standalone/main.ts', import.meta.url))],
-    bundle: true,
-    minify: true,
-    platform: 'node',
-    format: 'esm',
-    write: false,
-    metafile: true,
-  })
+export const bytesByPackage = () => {
+  const { metafile } = bundle('../../src/standalone/main.ts', { write: false, metafile: true, target: 'node20' })
+  const [{ inputs }] = Object.values(metafile.outputs)
   const bytes = {}
-  for (const { inputs } of Object.values(metafile.outputs))
-    for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
-      const name = file.match(/.*node_modules\/((@[^/]+\/)?[^/]+)/)?.[1] ?? 'psys-kill'
-      bytes[name] = (bytes[name] ?? 0) + bytesInOutput
-    }
-  return Object.fromEntries(Object.entries(bytes).toSorted(([, a], [, b]) => b - a))
+  for (const [file, { bytesInOutput }] of Object.entries(inputs)) {
+    const name = file.match(/.*node_modules\/((@[^/]+\/)?[^/]+)/)?.[1] ?? 'psys-kill'
+    bytes[name] = (bytes[name] ?? 0) + bytesInOutput
+  }
+  return Object.entries(bytes).toSorted(([, a], [, b]) => b - a)
 }

@@ -1,48 +1,47 @@
 import assert from 'node:assert/strict'
-import { execFile, spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { pinned } from './children.mjs'
+import { pinned } from './servers.mjs'
 
 const run = promisify(execFile)
-const here = (path) => fileURLToPath(new URL(path, import.meta.url))
-const autocannon = here('node_modules/autocannon/autocannon.js')
-const CONNECTIONS = 32
-/** After how much processor time a server has compiled what it runs often. */
-const WARM_SECONDS = 0.6
-
-/** What it costs is not counted: the figure is the processor time of the server. */
-export const GENERATOR = spawnSync('wrk', ['--version']).error ? 'autocannon' : 'wrk'
-
-const ask = async ({ url, headers }, text) => {
-  const lines = Object.entries(headers).flatMap((header) => ['-H', header.join(': ')])
-  const common = ['-c', String(CONNECTIONS), '-d', '1', ...lines]
-  if (GENERATOR === 'wrk') {
-    const env = { ...process.env, BODY: text }
-    const { stdout } = await run(...pinned('wrk', ['-t', '1', ...common, '-s', here('load.lua'), url]), { env })
-    return JSON.parse(stdout.slice(stdout.lastIndexOf('{')))
-  }
-  const args = [autocannon, '-j', '-n', '-m', 'POST', ...common, '-b', text, url]
-  const { requests, latency, errors, ...counts } = JSON.parse((await run(...pinned(process.execPath, args))).stdout)
-  return { requests: requests.total, above399: counts['4xx'] + counts['5xx'], failed: errors, p99: latency.p99 }
-}
+const SCRIPT = fileURLToPath(new URL('load.lua', import.meta.url))
 
 /**
- * Sends a body over and over for a second, from a process on the server's core, over 32 connections.
+ * Lets wrk send a body over and over for a second, from the server's core, over 32 connections.
  *
  * @returns the server's processor time a request in µs, and the 99th percentile of the time to the answer in ms.
  */
 export const load = async (server, { status, body }) => {
+  const headers = Object.entries(server.headers).flatMap((header) => ['-H', header.join(': ')])
+  const command = pinned('wrk', ['-t', '1', '-c', '32', '-d', '1', ...headers, '-s', SCRIPT, server.url])
   const before = server.cpuSeconds()
-  const { requests, above399, failed, p99 } = await ask(server, JSON.stringify(body))
-  const cpuMicros = ((server.cpuSeconds() - before) / requests) * 1e6
+  const { stdout } = await run(...command, { env: { ...process.env, BODY: JSON.stringify(body) } })
+  const { requests, above399, failed, p99 } = JSON.parse(stdout.slice(stdout.lastIndexOf('{')))
   assert.equal(failed, 0, `requests to ${server.name} that failed`)
   assert.equal(above399, status > 399 ? requests : 0, `answers of ${server.name} that are no success`)
-  return { cpuMicros, p99 }
+  return { cpuMicros: ((server.cpuSeconds() - before) / requests) * 1e6, p99 }
 }
 
 /** Sends a body until the server is warm, however little of the core it gets. */
 export const warmUp = async (server, question) => {
-  const enough = server.cpuSeconds() + WARM_SECONDS
+  // By then it has compiled what it runs often.
+  const enough = server.cpuSeconds() + 0.6
   while (server.cpuSeconds() < enough) await load(server, question)
+}
+
+/** What clients that wait for an exit cost the server: the share of a core, in per cent. */
+export const costOfWaiting = async ({ url, headers, cpuSeconds }, pid, { clients = 256, seconds = 4 } = {}) => {
+  const leaving = new AbortController()
+  const body = JSON.stringify({ pid, waitMs: 60_000 })
+  const init = { method: 'POST', headers, body, signal: leaving.signal }
+  const waits = Promise.race(Array.from({ length: clients }, () => fetch(url, init)))
+  await sleep(2000)
+  const before = cpuSeconds()
+  await sleep(seconds * 1000)
+  const used = cpuSeconds() - before
+  leaving.abort()
+  await assert.rejects(waits, { name: 'AbortError' }, 'an answer before the exit')
+  return (used / seconds) * 100
 }

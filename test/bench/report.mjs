@@ -1,50 +1,46 @@
-import { quartiles, ratios } from './stats.mjs'
+/** The median of some values, and the quartiles around it. */
+const quartiles = (values) => {
+  const sorted = values.toSorted((a, b) => a - b)
+  const [low, median, high] = [0.25, 0.5, 0.75].map((share) => sorted[Math.floor(sorted.length * share)])
+  return { low, median, high }
+}
 
-const format = (value, digits) =>
-  value.toLocaleString('en', { maximumFractionDigits: digits, minimumFractionDigits: digits })
-
-/** Adds to each measure how many times as much as ours each rival takes, and whether that is as much as it should be. */
+/**
+ * Adds to each measure how many times as much as ours each rival takes, and whether that is as much as it should be. The
+ * ratios are those of each round: what slows the machine down slows both servers of a round.
+ */
 export const judged = (measures, ours) =>
-  measures.map(({ samples, atLeast = {}, ...measure }) => ({
-    ...measure,
-    samples,
-    rivals: Object.entries(samples)
-      .filter(([name]) => name !== ours)
-      .map(([name, values]) => {
-        const { low, median, high } = ratios(values, samples[ours])
-        const target = atLeast[name]
-        return { name, low, median, high, target, isMet: target === undefined || median >= target }
-      }),
-  }))
+  measures.map(({ samples, atLeast, ...measure }) => {
+    const { [ours]: own, ...others } = samples
+    const rivals = Object.entries(others).map(([name, values]) => {
+      const ratio = quartiles(values.map((value, round) => value / own[round]))
+      const target = atLeast[name]
+      return { name, ...ratio, target, isMet: target === undefined || ratio.median >= target }
+    })
+    return { ...measure, samples, rivals }
+  })
 
 const rows = (cells) => cells.map((row) => `| ${row.join(' | ')} |`).join('\n')
 
 /** Markdown: a row for each measure, a column for each server, with the ratio to ours behind the median. */
-export const table = (measures, servers, ours) =>
-  rows([
-    ['', ...servers],
-    ['---', ...servers.map(() => '--:')],
-    ...measures.map(({ title, digits, samples, rivals }) => [
-      title,
-      ...servers.map((server) => {
-        if (!samples[server]) return ''
-        const median = format(quartiles(samples[server]).median, digits)
-        return server === ours ? median : `${median} (${format(rivals.find(({ name }) => name === server).median, 2)})`
-      }),
-    ]),
-  ])
+export const table = (measures, servers) => {
+  const cell = ({ samples, rivals }, server) => {
+    if (!samples[server]) return ''
+    const ratio = rivals.find(({ name }) => name === server)
+    return quartiles(samples[server]).median.toFixed(1) + (ratio ? ` (${ratio.median.toFixed(2)})` : '')
+  }
+  const lines = measures.map((measure) => [measure.title, ...servers.map((server) => cell(measure, server))])
+  return rows([['', ...servers], ['---', ...servers.map(() => '--:')], ...lines])
+}
 
 /** Markdown: a row for each target, with the quartiles of the ratio. */
-export const targetTable = (measures) =>
-  rows([
-    ['rival ÷ psys-kill', '', 'target', 'median', 'quartiles', ''],
-    ['---', '---', '--:', '--:', '--:', '---'],
-    ...measures.flatMap(({ title, rivals }) =>
-      rivals
-        .filter(({ target }) => target !== undefined)
-        .map(({ name, target, median, low, high, isMet }) => {
-          const figures = [format(target, 2), format(median, 2), `${format(low, 2)} to ${format(high, 2)}`]
-          return [title, name, ...figures, isMet ? 'met' : '**missed**']
-        }),
-    ),
-  ])
+export const targetTable = (measures) => {
+  const row = ({ title, name, target, median, low, high, isMet }) => {
+    const around = `${low.toFixed(2)} to ${high.toFixed(2)}`
+    return [title, name, target.toFixed(2), median.toFixed(2), around, isMet ? 'met' : '**missed**']
+  }
+  const all = measures.flatMap(({ title, rivals }) => rivals.map((rival) => ({ title, ...rival })))
+  const lines = all.filter(({ target }) => target !== undefined).map(row)
+  const head = ['rival ÷ psys-kill', '', 'target', 'median', 'quartiles', '']
+  return rows([head, ['---', '---', '--:', '--:', '--:', '---'], ...lines])
+}

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { request } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -7,8 +8,7 @@ const SET_BY_THE_JOB = ['cache-control', 'x-content-type-options', 'content-type
 
 /** What is asked of each server: all that a rival could save itself. Only our own processes have these PIDs. */
 const questionsFor = (server, target) => {
-  const threads = readdirSync(`/proc/${server.pid}/task`).map(Number)
-  const thread = threads.find((each) => each !== server.pid)
+  const thread = readdirSync(`/proc/${server.pid}/task`).find((id) => Number(id) !== server.pid)
   return {
     'a PID': [200, { pid: target.pid }],
     'digits in a string': [200, { pid: ` ${target.pid} ` }],
@@ -33,33 +33,26 @@ const questionsFor = (server, target) => {
   }
 }
 
-const post = (server, body, headers, path) =>
-  new Promise((resolve, reject) => {
-    const url = new URL(path ?? server.url, server.url)
-    const sent = request(url, { method: 'POST', headers: { ...server.headers, ...headers } }, async (response) => {
-      let text = ''
-      for await (const chunk of response.setEncoding('utf8')) text += chunk
-      resolve({ status: response.statusCode, text, headers: response.headers })
-    })
-    sent.on('error', reject).end(typeof body === 'string' ? body : JSON.stringify(body))
-  })
-
 /** What a server answers to each question, and what stands in its record then. */
 const replies = async (server, target) => {
-  const asked = []
-  for (const [question, [status, body, headers, path]] of Object.entries(questionsFor(server, target))) {
-    const answer = await post(server, body, headers, path)
-    assert.equal(answer.status, status, `${server.name}, ${question}`)
-    asked.push({ question, answer })
+  const answers = []
+  for (const [question, [expected, body, more, path = '']] of Object.entries(questionsFor(server, target))) {
+    const sent = request(new URL(path, server.url), { method: 'POST', headers: { ...server.headers, ...more } })
+    sent.end(typeof body === 'string' ? body : JSON.stringify(body))
+    const [response] = await once(sent, 'response')
+    assert.equal(response.statusCode, expected, `${server.name}, ${question}`)
+    const text = (await response.setEncoding('utf8').toArray()).join('')
+    answers.push({ question, text, received: response.headers })
   }
   await sleep(100)
-  const records = Object.fromEntries(server.records().map((line) => [JSON.parse(line).id, JSON.parse(line)]))
-  return asked.map(({ question, answer }) => {
-    const { remote, method, path, outcome, status, ...others } = records[answer.headers['x-request-id']] ?? {}
-    const signalled = outcome === 'sent' && { pid: others.pid, command: others.command }
-    const record = { remote, method, path, outcome, status, isTimed: others.time > '2' && others.ms > 0, ...signalled }
-    const headers = SET_BY_THE_JOB.map((name) => answer.headers[name]?.replace(/; charset=utf-8$/i, ''))
-    return { question, text: answer.text, headers, hasReason: 'psys-kill-reason' in answer.headers, record }
+  const records = server.records().map((line) => JSON.parse(line))
+  return answers.map(({ received, ...answer }) => {
+    const ours = records.find(({ id }) => id === received['x-request-id']) ?? {}
+    const { remote, method, path, outcome, status, time, ms, pid, command } = ours
+    const signalled = outcome === 'sent' && { pid, command }
+    const record = { remote, method, path, outcome, status, isTimed: time > '2' && ms > 0, ...signalled }
+    const headers = SET_BY_THE_JOB.map((name) => received[name]?.replace(/; charset=utf-8$/i, ''))
+    return { ...answer, headers, hasReason: 'psys-kill-reason' in received, record }
   })
 }
 

@@ -1,54 +1,51 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { buildSync } from 'esbuild'
-import { pinned, startChild, stopChild } from './children.mjs'
+import { bundle } from './bundle.mjs'
 import { PATH } from './rivals/job.mjs'
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url))
 export const BUILT_FILE = here('../../build/dist/psys-kill.cjs')
 
 const folder = mkdtempSync(join(tmpdir(), 'psys-kill-bench-'))
-process.on('exit', () => rmSync(folder, { recursive: true }))
+const children = []
+process.on('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+  rmSync(folder, { recursive: true })
+})
 
-/** Bundled as the single file is, since that alone makes a server start sooner. */
-const bundled = (path) => {
-  const outfile = join(folder, 'floor.cjs')
-  buildSync({ entryPoints: [here(path)], outfile, bundle: true, minify: true, platform: 'node', format: 'cjs' })
-  return outfile
+/** Starts a process that does not outlive this one. */
+export const startChild = (file, args, options) => {
+  const child = spawn(file, args, options)
+  children.push(child)
+  return child
 }
 
-const TOKEN = 'a-token-for-the-benchmark'
-const JSON_BODY = { 'Content-Type': 'application/json' }
+const [, LAST_CORE] = readFileSync('/proc/self/status', 'latin1').match(/^Cpus_allowed_list:.*?(\d+)$/m)
+
+/** The command that runs another one on one core: there a server that shares it with its clients takes a steady time. */
+export const pinned = (file, args) => ['taskset', ['-c', LAST_CORE, file, ...args]]
 
 export const OURS = 'psys-kill'
-export const LIKE = 'like-for-like'
-export const FASTIFY = 'Fastify'
-export const HONO = 'plain Hono'
-export const FLOOR = 'floor'
+const TOKEN = 'a-token-for-the-benchmark'
 
-const SERVERS = {
+export const servers = {
   [OURS]: { file: BUILT_FILE },
-  [LIKE]: { file: here('rivals/like-for-like.mjs') },
-  [FASTIFY]: { file: here('rivals/fastify.mjs') },
-  [HONO]: { file: here('rivals/plain-hono.mjs') },
-  [FLOOR]: { file: bundled('rivals/floor.mjs') },
-  '--quiet': { file: BUILT_FILE, env: { PSYS_KILL_QUIET: '1' } },
-  'with a token': {
-    file: BUILT_FILE,
-    env: { PSYS_KILL_TOKEN: TOKEN },
-    headers: { ...JSON_BODY, Authorization: `Bearer ${TOKEN}` },
-  },
+  'like-for-like': { file: here('rivals/like-for-like.mjs') },
+  Fastify: { file: here('rivals/fastify.mjs') },
+  'plain Hono': { file: here('rivals/plain-hono.mjs') },
+  floor: { file: join(folder, 'floor.cjs') },
+  'with --quiet': { file: BUILT_FILE, env: { PSYS_KILL_QUIET: '1' } },
+  'with a token': { file: BUILT_FILE, env: { PSYS_KILL_TOKEN: TOKEN }, headers: { Authorization: `Bearer ${TOKEN}` } },
 }
-
-/** Adds a server that is a single file of psys-kill. */
-export const addServer = (name, file) => {
-  SERVERS[name] = { file }
-}
+// A bundle starts sooner than several files.
+bundle('rivals/floor.mjs', { outfile: servers.floor.file })
 
 // Below the ports that connect() takes by itself: it could take the very one that it asks for, and so meet itself.
 let port = 20_000 + Math.floor(Math.random() * 10_000)
@@ -62,50 +59,44 @@ const answers = () =>
     socket.once('data', () => resolve(true)).once('error', () => resolve(false))
   })
 
-/** Processor time that a process has used so far, in seconds: all its threads, to the nanosecond. */
-const cpuSecondsOf = (pid) => {
-  const nanoseconds = readdirSync(`/proc/${pid}/task`).map((thread) =>
-    Number.parseInt(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1'), 10),
-  )
-  return nanoseconds.reduce((sum, each) => sum + each, 0) / 1e9
-}
-
 /** Starts a server by its name, on one core, with its standard output in a file; resolves at its first response. */
 export const start = async (name) => {
-  const { file, env = {}, headers = JSON_BODY } = SERVERS[name]
+  const { file, env = {}, headers } = servers[name]
   port += 1
   const logFile = join(folder, `${port}.log`)
   const log = openSync(logFile, 'w')
-  // NODE_EXTRA_CA_CERTS would add the same 28 ms to each start and hide the differences.
-  const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env
   const began = performance.now()
   const child = startChild(...pinned(process.execPath, [file]), {
-    env: { ...inherited, ...env, PORT: String(port) },
+    // NODE_EXTRA_CA_CERTS would add the same 28 ms to each start and hide the differences.
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env, PORT: String(port) },
     stdio: ['ignore', log, 'ignore'],
   })
   closeSync(log)
+  const { pid } = child
   const assertAlive = () => assert.deepEqual([child.exitCode, child.signalCode], [null, null], `${name} has ended`)
   while (!(await answers())) {
     assertAlive()
     await sleep(2)
   }
   const startMs = performance.now() - began
-  const memory = (field) =>
-    Number(readFileSync(`/proc/${child.pid}/status`, 'latin1').match(`${field}:\\s+(\\d+)`)[1]) / 1024
   return {
     name,
-    pid: child.pid,
+    pid,
     url: `http://127.0.0.1:${port}${PATH}`,
-    headers,
+    headers: { 'Content-Type': 'application/json', ...headers },
     startMs,
-    /** Resident memory in MB, now and at most so far. */
-    memoryNow: () => memory('VmRSS'),
-    memoryPeak: () => memory('VmHWM'),
-    cpuSeconds: () => cpuSecondsOf(child.pid),
+    /** Resident memory in MB: VmRSS now, VmHWM at most so far. */
+    memory: (field) => Number(readFileSync(`/proc/${pid}/status`, 'latin1').match(`${field}:\\s+(\\d+)`)[1]) / 1024,
+    /** The processor time of all its threads so far, which the kernel counts in nanoseconds. */
+    cpuSeconds: () =>
+      readdirSync(`/proc/${pid}/task`)
+        .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1'))
+        .reduce((sum, text) => sum + Number.parseInt(text, 10) / 1e9, 0),
     records: () => readFileSync(logFile, 'utf8').trimEnd().split('\n'),
     stop: async () => {
       assertAlive()
-      await stopChild(child)
+      child.kill('SIGKILL')
+      await once(child, 'exit')
       rmSync(logFile)
     },
   }

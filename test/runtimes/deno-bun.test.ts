@@ -10,16 +10,13 @@ import { denoEnv, runtimes } from './runtimes.ts'
 
 const singleFiles = { Deno: [runtimes.Deno, 'run', '--allow-all', BUILT_FILE], Bun: [runtimes.Bun, BUILT_FILE] }
 const env = denoEnv()
-const endOf = (command: readonly string[], args: readonly string[], more: Record<string, string> = {}) =>
-  runToEnd(args, { ...env, ...more }, command)
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
 test('on Deno without --allow-run it kills nothing, and names the flag in the log alone', async () => {
   using target = startSleeper()
   const command = [runtimes.Deno, 'run', '--no-prompt', '--allow-net', '--allow-env', '--allow-sys', BUILT_FILE]
-  await using server = await startServer({ command, args: ['--port', '0'], env })
-  const failed = { status: 500, text: '{"error":"Failed to kill process"}' }
-  expect(await server.kill({ pid: target.pid })).toMatchObject(failed)
+  await using server = await startServer({ command, env })
+  expect(await server.kill({ pid: target.pid })).toMatchObject({ text: '{"error":"Failed to kill process"}' })
   expect(target.isAlive()).toBe(true)
   expect((await server.record(({ status }) => status === 500))['error']).toContain('--allow-run')
 })
@@ -37,7 +34,7 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
     expect(lstatSync(path).mode & 0o777).toBe(0o660)
     expect(await exchange(path, killRequest(`{"pid":${target.pid}}`))).toMatchObject({ status: 200 })
     expect(await target.ended).toBe('SIGTERM')
-    expect((await endOf(command, args)).stderr).toContain('in use by another server')
+    expect((await runToEnd(args, env, command)).stderr).toContain('in use by another server')
     expect(await server.stop()).toBe(0)
     expect(lstatSync(path, { throwIfNoEntry: false })).toBeUndefined()
   })
@@ -48,7 +45,7 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
     ['all addresses with a token', ['--port', '0', '--host', '0.0.0.0'], { PSYS_KILL_TOKEN: TOKEN }, '0.0.0.0:PORT'],
   ])('listens on %s alone', async (_what, args, more, place) => {
     using folder = emptyFolder()
-    await using server = await startServer({ command, args, env: { ...denoEnv(), ...more }, cwd: folder.path })
+    await using server = await startServer({ command, args, env: { ...env, ...more }, cwd: folder.path })
     const [, port = ''] = /:(\d+)$/.exec(server.url) ?? []
     expect(listeningPlaces(server.child.pid)).toEqual([place.replace('PORT', port)])
   })
@@ -67,7 +64,7 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
   })
 
   test('keeps nothing of the connections that its clients leave', async () => {
-    await using server = await startServer({ command, args: ['--port', '0'], env })
+    await using server = await startServer({ command, env })
     const open = () => readdirSync(`/proc/${server.child.pid}/fd`).length
     expect(await server.kill({ pid: 0 })).toMatchObject({ status: 400 })
     const before = open()
@@ -83,7 +80,7 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
 
   test('answers those who wait for an exit when it is stopped', async () => {
     using target = await startTarget("process.on('SIGTERM', () => console.log('signalled'))")
-    await using server = await startServer({ command, args: ['--port', '0'], env })
+    await using server = await startServer({ command, env })
     const answer = server.kill({ pid: target.pid, waitMs: 60_000 })
     for await (const said of target.child.stdout ?? []) if (String(said).includes('signalled')) break
     expect(await server.stop()).toBe(0)
@@ -93,6 +90,8 @@ group.each(Object.entries(singleFiles))('the single file on %s', (_name, command
   test('says in one line why it cannot start', async () => {
     const args = ['--tls-cert', 'none', '--tls-key', 'none', '--tls-client-ca', 'none']
     const error = /^psys-kill: (Bun cannot serve TLS here|Client certificates [^\n]+ work on Node only); [^\n]+\n$/
-    expect(await endOf(command, args)).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(error) })
+    const { code, stdout, stderr } = await runToEnd(args, env, command)
+    expect([code, stdout]).toEqual([1, ''])
+    expect(stderr).toMatch(error)
   })
 })

@@ -4,10 +4,7 @@ import { Hono } from 'hono'
 import { createApp } from '../../build/dist/lib/index.js'
 import { nodeSignaller } from '../../build/dist/lib/node/index.js'
 
-const service = new Hono()
-service.get('/', (c) => c.text('my own page'))
+const service = new Hono().get('/', (c) => c.text('my own page'))
 service.route('/', createApp({ signaller: nodeSignaller() }))
-
-serve({ fetch: service.fetch, hostname: '127.0.0.1', port: 0 }, ({ port }) =>
-  console.log(`http://127.0.0.1:${port} is up`),
-)
+const options = { fetch: service.fetch, hostname: '127.0.0.1', port: 0 }
+serve(options, ({ port }) => console.log(`http://127.0.0.1:${port} is up`))

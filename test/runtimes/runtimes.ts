@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { postRaw, told } from '../support/post.ts'
 import { BUILT_FILE, startServer } from '../support/server.ts'
 import type { Feature } from './conformance.ts'
 
@@ -37,45 +38,40 @@ export const denoEnv = (user: string | number = 'own') => {
   return { DENO_DIR, DENO_NO_UPDATE_CHECK: '1', NO_COLOR: '1' }
 }
 
-/** A program, and what the runtime gets before and after it. A program that is not ours says its URL in its own words. */
-type Program = Readonly<{ what: string; file: string; lacks?: readonly Feature[]; isOurs?: boolean }> &
-  Readonly<Partial<Record<'before' | 'after', readonly string[]>>>
+/** A program, and what the runtime gets before it. */
+type Program = Readonly<{ what: string; file: string; before?: readonly string[]; lacks?: readonly Feature[] }>
 export type Implementation = Program & { runtime: Runtime }
 
-export const ANY_URL = /(http:\/\/[^/\s]+)/
-const ALL = ['--no-lock', '--allow-all']
-const LESS = ['--no-lock', '--allow-env', '--allow-run']
+const single: Program = { what: 'single file', file: BUILT_FILE }
+const main: Program = { what: 'main.ts', file: inFolder('../../src/standalone/main.ts') }
+const embedding: Program = { what: 'embedded', file: inFolder('embedding.mjs'), lacks: ['server'] }
+const exported: Program = { what: 'default export', file: inFolder('exported.mjs'), lacks: ['server'] }
 
-const single: Program = { what: 'single file', file: BUILT_FILE, after: ['--port', '0'], isOurs: true }
-const main: Program = { ...single, what: 'main.ts', file: inFolder('../../src/standalone/main.ts') }
-const embedding: Program = { what: 'embedded', file: inFolder('embedding.mjs'), lacks: ['connections', 'server'] }
-const exported: Program = { ...embedding, what: 'default export', file: inFolder('exported.mjs') }
-const less = ({ what, lacks = [], ...program }: Program, ...before: string[]): Program => {
-  return { ...program, what: `${what}, less allowed`, before, lacks: [...lacks, 'look'] }
-}
+const ALL = ['--no-lock', '--allow-all']
+const LESS = ['--no-lock', '--allow-env', '--allow-run', '--allow-net', '--allow-sys']
 const on = (runtime: Runtime, ...programs: Program[]) => programs.map((program) => ({ runtime, ...program }))
-const onDeno = (program: Program): Program => ({ before: ['run', ...ALL], ...program })
 
 /** Everything that the README says how to run. */
 export const implementations: readonly Implementation[] = [
-  ...on('Node 20.3', single, embedding),
-  ...on('Node 20', single, embedding),
+  ...(['Node 20.3', 'Node 20'] as const).flatMap((runtime) => on(runtime, single, embedding)),
   ...(['Node 22', 'Node 24', 'Node 26'] as const).flatMap((runtime) => on(runtime, single, main)),
-  ...on('Deno', onDeno(single), less(single, 'run', ...LESS, '--allow-net', '--allow-sys'), onDeno(embedding)),
-  ...on('Deno', onDeno(main), { ...exported, before: ['serve', ...ALL, '--host', '127.0.0.1', '--port', '0'] }),
+  ...on('Deno', ...[single, embedding, main].map((program) => ({ ...program, before: ['run', ...ALL] }))),
+  ...on('Deno', { ...single, what: 'single file, less allowed', before: ['run', ...LESS], lacks: ['look'] }),
+  ...on('Deno', { ...exported, before: ['serve', ...ALL, '--host', '127.0.0.1', '--port', '0'] }),
   ...on('Bun', single, main, embedding, exported),
 ]
 
 /** Starts an implementation, if possible as another user. */
-export const start = (
-  { runtime, before = [], file, after = [], isOurs }: Implementation,
-  env: Readonly<Record<string, string>> = {},
-  more: readonly string[] = [],
-) =>
+export const start = ({ runtime, before = [], file }: Implementation, env = {}, args: readonly string[] = []) =>
   startServer({
     command: [runtimes[runtime], ...before, file],
-    args: [...after, ...more],
-    env: { ...denoEnv(OTHER_USER?.uid), ...(!isOurs && { PORT: '0' }), ...env },
+    args,
+    env: { ...denoEnv(OTHER_USER?.uid), PORT: '0', ...env },
     ...OTHER_USER,
-    ...(!isOurs && { listening: ANY_URL }),
+    // A program that is not ours says its URL in its own words.
+    listening: /(https?:\/\/127\.0\.0\.1:\d+)/,
   })
+
+/** POSTs a value to the kill route of a server, and resolves with the status, the body and the reason of the answer. */
+export const killAt = (url: string, body: object, headers: Readonly<Record<string, string>> = {}) =>
+  told(postRaw({ request: (path, init) => fetch(`${url}${path}`, init) }, JSON.stringify(body), headers))

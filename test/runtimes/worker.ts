@@ -3,22 +3,14 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { emptyFolder } from '../support/folder.ts'
 import { startServer } from '../support/server.ts'
-import { runtimes } from './runtimes.ts'
+import { killAt, runtimes } from './runtimes.ts'
 
 const src = fileURLToPath(new URL('../../src', import.meta.url))
 
-export type Compatibility = Readonly<{ date: string; flags: readonly string[] }>
-const at = (date: string, ...flags: string[]): Compatibility => ({ date, flags })
-const COMPAT = 'nodejs_compat'
+/** A compatibility date with flags. */
+export const at = (date: string, ...flags: string[]) => ({ date, flags })
 /** The newest date that this workerd knows. */
 export const NEWEST = at('2026-11-17')
-/** The dates at which something changes for us: whether a Worker has node:fs. */
-export const WITH_FS = [at('2025-09-15', COMPAT), at('2026-08-03', COMPAT), at('2026-08-04'), NEWEST]
-export const WITHOUT_FS = [
-  ...[at('2024-01-01'), at('2026-08-03'), at('2026-11-17', 'no_nodejs_compat')],
-  ...[at('2024-09-23', COMPAT), at('2025-09-14', COMPAT)],
-]
-export const WITHOUT_CHILD_PROCESS = [at('2024-09-23', COMPAT), at('2025-09-15', COMPAT)]
 
 /** As the tools of Workers do: the runtime's own modules stay imports. */
 const MODULES = { external: ['node:*'], mainFields: ['module', 'main'], conditions: ['workerd', 'worker', 'browser'] }
@@ -31,11 +23,7 @@ const config :Workerd.Config = (
 const worker :Workerd.Worker = (modules = [(name = "worker.js", esModule = embed "worker.js")],`
 
 /** Starts workerd with one Worker, which may reach private addresses. Rejects with its error text if it does not start. */
-export const startWorker = async (
-  source: string,
-  { date, flags }: Compatibility = NEWEST,
-  variables: Readonly<Record<string, string>> = {},
-) => {
+export const startWorker = async (source: string, { date, flags } = NEWEST, variables = {}) => {
   using folder = emptyFolder()
   const bindings = Object.entries(variables).map(([name, text]) => `(name = "${name}", text = "${text}")`)
   const compatibility = `compatibilityDate = "${date}", compatibilityFlags = ${JSON.stringify(flags)}`
@@ -46,24 +34,16 @@ export const startWorker = async (
   const command = [runtimes.workerd, 'serve', '--control-fd=1', folder.file('config.capnp')]
   const server = await startServer({ command, args: [], listening: /"port":(\d+)/ })
   const url = `http://127.0.0.1:${server.url}`
-  return {
-    ...server,
-    url,
-    get: async () => (await fetch(url)).json(),
-    kill: async (body: object) => {
-      const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
-      const response = await fetch(`${url}/api/connections/kill`, init)
-      return [response.status, await response.json()]
-    },
-  }
+  return { ...server, url, kill: (body: object) => killAt(url, body) }
 }
 
-/** The source of a Worker that forwards to a peer. `options` is source text too: those of createServerApp. */
-export const gateway = (peer: string, options: string) => `
+/** The source of a Worker that forwards to a peer. The options are those of createServerApp. */
+export const gateway = (peer: string, options: object = {}) => `
   import { createServerApp } from './server/index.ts'
   import { remoteSignaller } from './app/remote.ts'
   export default createServerApp({
     signaller: remoteSignaller({ url: ${JSON.stringify(peer)} }),
-    ${options},
     log: { write: (line) => console.log(line) },
+    hosts: ['127.0.0.1', 'localhost'],
+    ...${JSON.stringify(options)},
   })`

@@ -1,37 +1,28 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { refusal } from '../support/post.ts'
 import { startSleeper } from '../support/processes.ts'
 import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
 import { describeConformance, type Feature, GUARDED } from './conformance.ts'
 import { OTHER_USER, versionOf } from './runtimes.ts'
-import {
-  type Compatibility,
-  gateway,
-  NEWEST,
-  startWorker,
-  WITH_FS,
-  WITHOUT_CHILD_PROCESS,
-  WITHOUT_FS,
-} from './worker.ts'
+import { at, gateway, NEWEST, startWorker } from './worker.ts'
 
-/** A PID that no process has. */
-const PID = 2 ** 31 - 1
-const FAILED = [500, { error: 'Failed to kill process' }]
+const COMPAT = 'nodejs_compat'
+const FAILED = [500, '{"error":"Failed to kill process"}', null]
 
-const HOSTS = "hosts: ['127.0.0.1', 'localhost']"
 const { PSYS_KILL_ALLOW_HOST: host, PSYS_KILL_ALLOW_ORIGIN: origin } = GUARDED
-const GUARDS = `token: '${TOKEN}', origins: ['${origin}'], hosts: ['127.0.0.1', 'localhost', '${host}']`
-// workerd too makes the URL from Host.
+const GUARDS = { token: TOKEN, origins: [origin], hosts: ['127.0.0.1', host] }
+// Not 'target': workerd makes the URL from Host.
 const has: Feature[] = ['look', 'server', 'other user']
 
-for (const compatibility of [{ date: '2024-01-01', flags: [] }, NEWEST]) {
+for (const compatibility of [at('2024-01-01'), NEWEST]) {
   describe(`workerd (${versionOf('workerd')}, date ${compatibility.date}), remoteSignaller`, () => {
     let peer: RunningServer
     let worker: Awaited<ReturnType<typeof startWorker>>
     let guarded: typeof worker
     beforeAll(async () => {
       peer = await startServer({ ...OTHER_USER })
-      worker = await startWorker(gateway(peer.url, HOSTS), compatibility)
+      worker = await startWorker(gateway(peer.url), compatibility)
       guarded = await startWorker(gateway(peer.url, GUARDS), compatibility)
     })
     afterAll(() => Promise.all([worker, guarded, peer].map((server) => server[Symbol.asyncDispose]())))
@@ -42,28 +33,45 @@ for (const compatibility of [{ date: '2024-01-01', flags: [] }, NEWEST]) {
   })
 }
 
-describe('remoteSignaller in workerd', () => {
-  test('kills with the Worker that wrangler-incompatible.md shows', async () => {
-    const text = readFileSync(new URL('../../wrangler-incompatible.md', import.meta.url), 'utf8')
-    const [, example = ''] = /```ts\n(.*?)```/s.exec(text) ?? []
-    await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
-    const variables = { PSYS_KILL_URL: peer.url, PSYS_KILL_TOKEN: TOKEN }
-    await using worker = await startWorker(example.replace("'psys-kill'", "'./index.ts'"), NEWEST, variables)
-    using target = startSleeper()
-    expect(await worker.kill({ pid: target.pid, waitMs: 60_000 })).toEqual([200, { ok: true, exited: true }])
-    expect(await target.ended).toBe('SIGTERM')
-  })
+test('remoteSignaller in workerd kills with the Worker that wrangler-incompatible.md shows', async () => {
+  const text = readFileSync(new URL('../../wrangler-incompatible.md', import.meta.url), 'utf8')
+  const [, example = ''] = /```ts\n(.*?)```/s.exec(text) ?? []
+  await using peer = await startServer({ env: { PSYS_KILL_TOKEN: TOKEN } })
+  const variables = { PSYS_KILL_URL: peer.url, PSYS_KILL_TOKEN: TOKEN }
+  await using worker = await startWorker(example.replace("'psys-kill'", "'./index.ts'"), NEWEST, variables)
+  using target = startSleeper()
+  expect(await worker.kill({ pid: target.pid, waitMs: 60_000 })).toEqual([200, '{"ok":true,"exited":true}', null])
+  expect(await target.ended).toBe('SIGTERM')
 })
+
+/** A Worker tells the values of expressions, or the codes of what they throw. */
+const tell = async (imports: string, expressions: readonly string[], compatibility = NEWEST) => {
+  const source = `import ${imports}
+    const told = (get) => { try { return get() } catch (error) { return error.code ?? error.message } }
+    export default { fetch: () => Response.json([${expressions.map((each) => `told(() => ${each})`)}]) }`
+  await using worker = await startWorker(source, compatibility)
+  return (await fetch(worker.url)).json()
+}
 
 describe('nodeSignaller in workerd', () => {
   const onNode = `
     import { createApp } from './app/app.ts'
     import { nodeSignaller } from './node/index.ts'
     export default createApp({ signaller: nodeSignaller() })`
+  const KILL = [
+    "process from 'node:process'",
+    ['typeof process.kill', 'process.pid', `process.kill(${2 ** 31 - 1})`],
+  ] as const
 
-  test.each(WITHOUT_FS)('does not deploy at $date with the flags $flags: node:fs is missing', async (compatibility) => {
+  // The dates at which something changes: whether a Worker has node:fs.
+  const WITH_FS = [at('2025-09-15', COMPAT), at('2026-08-03', COMPAT), at('2026-08-04'), NEWEST]
+  const OLD = [at('2024-01-01'), at('2024-09-23', COMPAT), at('2025-09-14', COMPAT), at('2026-08-03')]
+  const WITHOUT_FS = [...OLD, at('2026-11-17', 'no_nodejs_compat')]
+
+  test.each(WITHOUT_FS)('does not deploy at $date with the flags $flags', async (compatibility) => {
     const noFs = /No such module "node:fs"|Module not found: node:fs/
     await expect(startWorker(onNode, compatibility)).rejects.toThrow(noFs)
+    expect(await tell(...KILL, compatibility)).toEqual(['undefined', null, 'process.kill is not a function'])
   })
 
   test.each(WITH_FS)('deploys at $date with the flags $flags, and kills nothing', async (compatibility) => {
@@ -73,44 +81,26 @@ describe('nodeSignaller in workerd', () => {
     expect(await worker.kill({ pid })).toEqual(FAILED)
     await expect.poll(worker.stderr).toContain('ERR_METHOD_NOT_IMPLEMENTED')
     expect(await worker.kill({ pid, waitMs: 5 })).toEqual(FAILED)
-    expect(await worker.kill({ pid, instance: 'x' })).toEqual([501, { error: 'instance is not supported here' }])
-    expect(await worker.kill({ pid: 1 })).toEqual([403, { error: 'Permission denied' }])
-    expect(await worker.kill({ pid: '1e3' })).toEqual([400, { error: 'Invalid pid' }])
+    const unable = refusal(501, 'instance is not supported here', 'not supported')
+    expect(await worker.kill({ pid, instance: 'x' })).toEqual(unable)
+    expect(await worker.kill({ pid: 1 })).toEqual(refusal(403, 'Permission denied', 'protected'))
+    expect(await worker.kill({ pid: '1e3' })).toEqual(refusal(400, 'Invalid pid', 'pid'))
     expect(target.isAlive()).toBe(true)
+    expect(await tell(...KILL, compatibility)).toEqual(['function', 1, 'ERR_METHOD_NOT_IMPLEMENTED'])
   })
 })
 
-describe('what workerd has of Node', () => {
-  /** A Worker that answers what an expression is, or the code of what it throws. */
-  const tell = async (imports: string, expression: string, at?: Compatibility) => {
-    const source = `import ${imports}
-      const told = () => { try { return ${expression} } catch (error) { return error.code ?? error.message } }
-      export default { fetch: () => Response.json(told()) }`
-    await using worker = await startWorker(source, at)
-    return await worker.get()
-  }
-  const PROCESS = "process from 'node:process'"
+test('workerd has no /proc, and no child_process that starts anything', async () => {
+  expect(await tell("{ openSync } from 'node:fs'", ["openSync('/proc/self/stat', 'r')"])).toEqual(['ENOENT'])
+  const SPAWN = ["{ spawn } from 'node:child_process'", ["spawn('kill')"]] as const
+  expect(await tell(...SPAWN)).toEqual(['ERR_METHOD_NOT_IMPLEMENTED'])
+  for (const old of [at('2024-09-23', COMPAT), at('2025-09-15', COMPAT)])
+    await expect(tell(...SPAWN, old)).rejects.toThrow('No such module "node:child_process"')
+})
 
-  test.each([
-    ...WITH_FS.map((at) => ({ ...at, has: ['function', 1], error: 'ERR_METHOD_NOT_IMPLEMENTED' })),
-    ...WITHOUT_FS.map((at) => ({ ...at, has: ['undefined', null], error: 'process.kill is not a function' })),
-  ])('a process.kill at $date with $flags: $error', async ({ has, error, ...at }) => {
-    expect(await tell(PROCESS, '[typeof process.kill, process.pid]', at)).toEqual(has)
-    expect(await tell(PROCESS, `process.kill(${PID}, 'SIGTERM')`, at)).toBe(error)
-  })
-
-  test('no /proc, and no child_process that starts anything', async () => {
-    expect(await tell("{ openSync } from 'node:fs'", "openSync('/proc/self/stat', 'r')")).toBe('ENOENT')
-    const spawn = ["{ spawn } from 'node:child_process'", "spawn('kill')"] as const
-    expect(await tell(...spawn)).toBe('ERR_METHOD_NOT_IMPLEMENTED')
-    for (const old of WITHOUT_CHILD_PROCESS)
-      await expect(tell(...spawn, old)).rejects.toThrow('No such module "node:child_process"')
-  })
-
-  test('no command line for the standalone server, which serves nothing', async () => {
-    const source = "await import('./standalone/main.ts'); export default { fetch: () => Response.json('mine') }"
-    await using worker = await startWorker(source)
-    expect(await worker.get()).toBe('mine')
-    await expect.poll(worker.stderr).toContain('parseArgs is not implemented')
-  })
+test('the standalone server finds no command line in workerd, and serves nothing', async () => {
+  const source = "await import('./standalone/main.ts'); export default { fetch: () => Response.json('mine') }"
+  await using worker = await startWorker(source)
+  expect(await (await fetch(worker.url)).json()).toBe('mine')
+  await expect.poll(worker.stderr).toContain('parseArgs is not implemented')
 })

@@ -9,10 +9,8 @@ export const DIGITS = /^\s*[0-9]+\s*$/
 export const HEADERS = { 'Cache-Control': 'no-store', 'X-Content-Type-Options': 'nosniff' }
 
 const HOSTS = new Set(['localhost', '127.0.0.1', '[::1]'])
-const MAX_PID = 2 ** 31 - 1
 const PF_KTHREAD = 0x200000
 const STAT = /\((.*)\) (\S)(?: \S+){5} (\d+)(?: \S+){10} (\d+) \S+ (\d+)(?: \S+){15} (-?\d+)/s
-
 const PROXY = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/
 
 /** Why not to answer a request, by its headers; undefined where there is no reason. */
@@ -39,7 +37,7 @@ const readStat = (pid) => {
 export const terminate = (pid) => {
   let command
   try {
-    if (pid > MAX_PID) return { outcome: 'ESRCH' }
+    if (pid >= 2 ** 31) return { outcome: 'ESRCH' }
     const [, name, state, flags, threads, , exitSignal] = STAT.exec(readStat(pid))
     command = name
     if (pid === 1 || pid === process.pid || flags & PF_KTHREAD) return { outcome: 'EPERM', command }

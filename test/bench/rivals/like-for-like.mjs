@@ -32,8 +32,7 @@ createServer((request, response) => {
     const text = JSON.stringify(body)
     const all = { ...HEADERS, 'X-Request-Id': id, 'Content-Type': 'application/json', 'Content-Length': text.length }
     if (status !== 200) all[REASON_HEADER] = reason ?? outcome
-    response.writeHead(status, all)
-    response.end(text)
+    response.writeHead(status, all).end(text)
     const ms = Math.round((performance.now() - start) * 1000) / 1000
     const time = new Date().toISOString()
     const path = url.slice(0, 64)
