@@ -13,7 +13,6 @@ import {
   startSleeper,
   startZombie,
   statField,
-  targetOf,
 } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
@@ -49,7 +48,7 @@ test('a process gets no signal if its stat says so: a zombie, a thread, what is 
   const thread = Number(readdirSync('/proc/self/task').find((id) => Number(id) !== process.pid))
   expectNoSignal(zombie.pid, { code: 'ESRCH', reason: 'zombie', command: 'sleep' })
   expectNoSignal(thread, { code: 'ESRCH', reason: 'thread', command: expect.any(String) })
-  expectNoSignal(await reapedPid(), { code: 'ESRCH', reason: 'gone' })
+  expectNoSignal(reapedPid(), { code: 'ESRCH', reason: 'gone' })
   // Its own threads are protected if /proc may hide them.
   using _ = await fakeFiles({ [`/proc/${thread}/stat`]: { error: 'EACCES' } })
   expectNoSignal(thread, { code: 'EPERM', reason: 'protected' })
@@ -281,7 +280,7 @@ describe('on Linux', () => {
     'an instance stays when a process does %s; its command does not',
     async (change) => {
       const script = `$SIG{USR1} = sub { ${change} }; $| = 1; print 1; sleep 600 while 1`
-      using changing = targetOf((await startCommand(['perl', '-e', script])).child)
+      using changing = await startCommand(['perl', '-e', script])
       const { pid, child } = changing
       const { command, instance } = look(pid)
       child.kill('SIGUSR1')
