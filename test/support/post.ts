@@ -6,6 +6,10 @@ export const KILL = '/api/connections/kill'
 /** What `app.request` and `fetch` need for a body that is a stream; the DOM's types do not know it. */
 export const STREAMING = { duplex: 'half' }
 
+/** The headers that are defined. */
+export const present = (headers: Readonly<Record<string, string | undefined>>) =>
+  Object.entries(headers).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, value]]))
+
 type App = Pick<Hono, 'request'>
 
 /** POSTs to the kill route. A body goes out as it is; a header that is undefined does not go out. */
@@ -15,11 +19,8 @@ export const postRaw = (
   headers: Readonly<Record<string, string | undefined>> = {},
   { path = KILL, ...init }: RequestInit & { path?: string } = {},
 ) => {
-  const all = { 'content-type': 'application/json', ...headers }
-  const present = Object.entries(all).flatMap(([name, value]): [string, string][] =>
-    value === undefined ? [] : [[name, value]],
-  )
-  return app.request(path, { method: 'POST', body, headers: present, ...init, ...STREAMING })
+  const all = present({ 'content-type': 'application/json', ...headers })
+  return app.request(path, { method: 'POST', body, headers: all, ...init, ...STREAMING })
 }
 
 /** POSTs a value as JSON. */
