@@ -41,7 +41,7 @@ export const heard = (stream: Readable, encoding: BufferEncoding = 'utf8') => {
 /** A process for a test to kill. It is killed at the end of the scope at the latest. */
 export type Target = ReturnType<typeof targetOf>
 
-const targetOf = (child: ChildProcess) => {
+export const targetOf = (child: ChildProcess) => {
   const { pid } = child
   if (pid === undefined) throw new Error('The target does not run')
   const isAlive = () => child.exitCode === null && child.signalCode === null
