@@ -7,7 +7,6 @@ import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { lineLog } from '../../src/node/log.ts'
-import { dropped } from '../support/dropped.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
 import { inTime } from '../support/processes.ts'
@@ -41,6 +40,10 @@ const recorder = (end: (done: Done, count: number) => unknown = (done) => done()
 
 /** A stream with this descriptor. Its own `write` fails. */
 const withFd = (fd: number): Writable & { fd: number | null } => Object.assign(new Writable(), { fd })
+
+/** How many lines the reports in a text say were dropped. */
+const dropped = (text: string) =>
+  [...text.matchAll(/^\{"time":"\d{4}-[^"]+Z","dropped":(\d+)\}$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
 
 test('the lines of one turn of the event loop are one write, and an idle log is flushed', async () => {
   const { stream, writes } = recorder()
