@@ -1,6 +1,5 @@
-import { once } from 'node:events'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { startPeer } from './peer.ts'
 
 /** An address of /proc/net, of which each word of four bytes stands in reverse, as it is written in a URL. */
 const inUrl = (address: string) => {
@@ -50,10 +49,6 @@ export const listeningPlaces = (pid: number | undefined): string[] => {
 
 /** A port that was free a moment ago, for programs that have no way to tell which one they got. */
 export const freePort = async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
+  using peer = await startPeer(() => {})
+  return Number(new URL(peer.url).port)
 }

@@ -42,18 +42,13 @@ export const refusal = (status: number, error: string, reason: string) =>
 export const streamOf = (parts: Iterable<Uint8Array<ArrayBuffer>>) => {
   const iterator = parts[Symbol.iterator]()
   let taken = 0
-  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>(
-    {
-      pull: (controller) => {
-        const { value, done } = iterator.next()
-        if (done) return controller.close()
-        taken += 1
-        controller.enqueue(value)
-      },
-    },
-    { highWaterMark: 0 },
-  )
-  return { stream, taken: () => taken }
+  const pull = (controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>) => {
+    const { value, done } = iterator.next()
+    if (done) return controller.close()
+    taken++
+    controller.enqueue(value)
+  }
+  return { stream: new ReadableStream({ pull }, { highWaterMark: 0 }), taken: () => taken }
 }
 
 type Outcomes = () => Outcome | Promise<Outcome>
