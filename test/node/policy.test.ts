@@ -91,6 +91,8 @@ describe('onlyUids', () => {
     ['a setuid program of another user', ALICE, BOB],
   ])('spares %s unless both its user ids are listed', async (_, real, effective) => {
     using target = await startAs(real, effective)
+    const look = nodeSignaller().terminate(target.pid, { dryRun: true })
+    expect(look).toMatchObject({ process: { uid: effective } })
     const others = [0, ALICE, BOB, 1]
     expectSpared(target.pid, { onlyUids: [] }, 'uid')
     for (const id of [real, effective])
