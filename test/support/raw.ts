@@ -9,7 +9,7 @@ export const conversationOn = <Connected extends Socket>(socket: Connected) => {
   // A reset is one of the ways in which a server closes.
   socket.on('error', () => {})
   const { closed, until } = heard(socket, 'latin1')
-  return { socket, closed, until, [Symbol.dispose]: () => socket.destroy() }
+  return { socket, closed, until, [Symbol.dispose]: () => void socket.destroy() }
 }
 
 /** Opens a connection to a server, for what no HTTP client would send. */
