@@ -112,41 +112,34 @@ test.for(['stat', 'status'])('the kill call does not come if the %s cannot be re
   expect(kill).not.toHaveBeenCalled()
 })
 
-type Files = (pid: number) => Parameters<typeof fakeFiles>[0]
-const hide: Files = (pid) => ({ [`/proc/${pid}/stat`]: { error: 'EACCES' } })
-const self = (file: { error: string } | { text: string }): Files => {
-  return () => ({ '/proc/self/stat': file })
-}
-
-test.for<[where: string, Files, NodeJS.Platform]>([
-  ['if /proc may hide a process', hide, 'linux'],
-  ['the same on Android', hide, 'android'],
-  ['if /proc is missing', self({ error: 'ENOENT' }), 'linux'],
-  ['if the runtime closes /proc', self({ error: 'NotCapable' }), 'linux'],
-  ['if /proc belongs to another PID namespace', self({ text: `${process.pid}1 (node) R 0` }), 'linux'],
-  ['on macOS', () => ({}), 'darwin'],
-  ['on FreeBSD', () => ({}), 'freebsd'],
-])('%s, kill(2) decides, and tells the exit; identity is a 501', async ([, files, platform], context) => {
+test.for<[where: string, unreadable: string, NodeJS.Platform]>([
+  ['if /proc may hide a process', '/proc/PID/stat', 'linux'],
+  ['the same on Android', '/proc/PID/stat', 'android'],
+  ['if /proc cannot be read', '/proc/self/stat', 'linux'],
+  ['on macOS', 'nothing', 'darwin'],
+  ['on FreeBSD', 'nothing', 'freebsd'],
+])('%s, kill(2) decides, and tells the exit; identity is a 501', async ([, unreadable, platform], context) => {
   needsLinux(context)
   using target = startSleeper()
   using zombie = await startZombie()
   const { pid } = target
   using _ = pretendPlatform(platform)
-  using __ = await fakeFiles(files(pid))
+  using __ = await fakeFiles({ [unreadable.replace('PID', `${pid}`)]: { error: 'EACCES' } })
+  const hides = unreadable.includes('PID')
   const { supports, terminate } = nodeSignaller()
-  expect(supports).toEqual(files === hide ? CONDITIONS : ['waitMs', 'dryRun'])
+  expect(supports).toEqual(hides ? CONDITIONS : ['waitMs', 'dryRun'])
   for (const name of ['instance', 'command'] as const) expectNoSignal(pid, { code: `no ${name}` }, {}, { [name]: 'x' })
   expect(terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
   // It may be a thread of a protected process, except where kill(2) takes no threads.
   const protect = [process.ppid]
-  if (files === hide || platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect })
+  if (hides || platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect })
   else expect(nodeSignaller({ protect }).terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
   for (const own of [1, process.pid, process.ppid])
     expectNoSignal(own, expect.objectContaining({ code: 'EPERM', reason: 'protected' }), { protect })
   expect(await terminate(pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
   expect(await target.ended).toBe('SIGTERM')
   for (const options of [{}, { protect }]) expectNoSignal(pid, { code: 'ESRCH' }, options, { instance: 'x' })
-  if (files !== hide) expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
+  if (!hides) expect(await terminate(zombie.pid, { waitMs: 50 })).toEqual({ code: 'running' })
 })
 
 test("on macOS, a process that becomes another user's during the wait runs", async () => {
