@@ -34,12 +34,12 @@ const headersOf = (headers: HeadersLike) =>
 
 /** Throws where an answer, its body as text, is not what the document says of this path. */
 export const assertDocumented = (status: number, headers: HeadersLike, text: string, path: string = KILL) => {
-  const [method, { responses }] =
-    path === '/healthz' ? ['get', document.paths['/healthz'].get] : ['post', document.paths[KILL].post]
+  const isHealth = path === '/healthz'
+  const { responses } = isHealth ? document.paths['/healthz'].get : document.paths[KILL].post
   const response = responses[status]
   if (!response) throw new Error(`${path} ${status} is not documented`)
   const sent = headersOf(headers)
-  const pointer = ['paths', path === '/healthz' ? path : KILL, method, 'responses', status]
+  const pointer = ['paths', ...(isHealth ? [path, 'get'] : [KILL, 'post']), 'responses', status]
   const faults = [
     sent.get('content-type') === 'application/json' ? '' : `content type ${sent.get('content-type')}`,
     errorsOf([...pointer, 'content', 'application/json', 'schema'], JSON.parse(text)),
