@@ -78,16 +78,6 @@ const INIT =
 
 export type Namespace = Awaited<ReturnType<typeof startNamespace>>
 
-interface Inside {
-  /** Its PID in the namespace. Default: the next one. */
-  pid?: number
-  /** A command before `run`. */
-  as?: readonly string[]
-  /** How many times another one takes its place as soon as it is reaped. */
-  successors?: number
-  run?: string
-}
-
 /** A PID and mount namespace; all that is in it dies at the end of the scope. */
 export const startNamespace = async (options: readonly string[] = ['--mount-proc']) => {
   const unshare = ['--pid', '--mount', '--fork', '--kill-child', ...options, process.execPath, '-e', INIT]
@@ -105,9 +95,13 @@ export const startNamespace = async (options: readonly string[] = ['--mount-proc
     run: (script: string) => execFileSync(file, [...args, script], { encoding: 'utf8' }).trim(),
     /** What its PID 1 has said: `up`, and a line for each SIGTERM that it got. */
     initSaid: init.text,
-    start: async ({ pid, as = [], successors = 0, run = 'sleep 600' }: Inside = {}) => {
+    /**
+     * Starts `run` in it, through the command `as`, and as the PID `pid` if that is not 0. Another one takes its place as
+     * soon as it is reaped, `successors` times.
+     */
+    start: async ({ pid = 0, as = [] as string[], successors = 0, run = 'sleep 600' } = {}) => {
       // The next PID is one higher than the last one.
-      const choose = pid === undefined ? '' : `echo ${pid - 1} > /proc/sys/kernel/ns_last_pid;`
+      const choose = pid === 0 ? '' : `echo ${pid - 1} > /proc/sys/kernel/ns_last_pid;`
       const one = `${choose} ${as.join(' ')} sh -c 'echo $$; exec ${run}' & wait;`
       const shell = spawn(file, [...args, one.repeat(successors + 1)], { stdio: ['ignore', 'pipe', 'inherit'] })
       const { text, until } = heard(shell.stdout)
@@ -116,6 +110,7 @@ export const startNamespace = async (options: readonly string[] = ['--mount-proc
       await until(/\n/)
       return {
         ...targetOf(shell),
+        /** Its PID in the namespace. */
         pid: pids()[0] ?? Number.NaN,
         /** Its PID outside. */
         outerPid: childOf(childOf(shell.pid)),

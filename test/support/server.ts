@@ -1,4 +1,4 @@
-import { execFile, spawn } from 'node:child_process'
+import { execFile, type SpawnOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { KILL } from './post.ts'
@@ -9,16 +9,13 @@ export const TOKEN = 'correct-horse-battery-staple'
 
 export const BUILT_FILE = fileURLToPath(new URL('../../build/dist/psys-kill.cjs', import.meta.url))
 
-export interface StartOptions {
+interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'uid' | 'gid'> {
   /** The command that starts a server. Default: this Node with the built file. */
   command?: readonly string[]
   args?: readonly string[]
   env?: Readonly<Record<string, string>>
-  cwd?: string
   /** What the command has as its descriptor 3. Default: nothing. */
   fd?: number
-  uid?: number
-  gid?: number
   /** What the command says once it listens, with the place as its first group. Default: the record of the built file. */
   listening?: RegExp
 }

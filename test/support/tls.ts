@@ -16,13 +16,6 @@ const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-
 /** A certificate and its key: as files, and as the text that a client takes. */
 export type Identity = ReturnType<ReturnType<typeof authority>['issue']>
 
-interface Wanted {
-  /** `DNS:a.example`. */
-  alternative?: string
-  /** From when and to when, in days from now. Default: yesterday to tomorrow. */
-  days?: readonly [from: number, to: number]
-}
-
 const time = (days: number) =>
   `${new Date(Date.now() + days * 86_400_000).toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`
 
@@ -44,9 +37,10 @@ default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\n`,
   return {
     caFile,
     ca: readFileSync(caFile, 'utf8'),
-    issue: (name: string, { alternative, days: [from, to] = [-1, 1] }: Wanted = {}) => {
+    /** Issues a certificate, with an alternative name such as `DNS:a.example`; `days` are counted from now. */
+    issue: (name: string, { alternative = '', days: [from, to] = [-1, 1] } = {}) => {
       const [certFile, keyFile, request] = [file(`${name}.pem`), file(`${name}.key`), file(`${name}.csr`)]
-      const names = alternative === undefined ? [] : ['-addext', `subjectAltName=${alternative}`]
+      const names = alternative === '' ? [] : ['-addext', `subjectAltName=${alternative}`]
       openssl('req', '-new', ...NEW_KEY, '-keyout', keyFile, '-subj', `/CN=${name}`, ...names, '-out', request)
       const dates = ['-startdate', time(from), '-enddate', time(to)]
       openssl('ca', '-batch', '-notext', '-config', config, ...dates, '-in', request, '-out', certFile)
