@@ -104,15 +104,16 @@ const AS_IT_IS: Seen = (text) => ({ text })
 const OTHER: Seen = (stat) => ({ text: startedLater(stat, 1) })
 const ZOMBIE: Seen = (stat) => ({ text: stat.replace(/\) \S/, ') Z') })
 
-test.for<[string, Seen, Seen, 'exited' | 'running', kill?: true]>([
+test.for<[string, Seen, Seen, 'exited' | 'running', fate?: 'dies' | 'changes its user']>([
   ['that lives runs, when nobody waits any more', AS_IT_IS, AS_IT_IS, 'running'],
   ['whose PID another process has, has exited', AS_IT_IS, OTHER, 'exited'],
   ['that becomes a zombie has exited', AS_IT_IS, ZOMBIE, 'exited'],
   ['that becomes hidden runs until kill(2) says that it is gone', AS_IT_IS, HIDDEN, 'running'],
-  ['that becomes hidden has exited when kill(2) says that it is gone', AS_IT_IS, HIDDEN, 'exited', true],
+  ['that becomes hidden has exited when kill(2) says that it is gone', AS_IT_IS, HIDDEN, 'exited', 'dies'],
+  ["that becomes hidden and another user's runs", AS_IT_IS, HIDDEN, 'running', 'changes its user'],
   ['that cannot be looked up for the moment is not known to have exited', AS_IT_IS, UNREADABLE, 'running'],
   ['that was hidden before runs, whatever its start', HIDDEN, OTHER, 'running'],
-])('waitMs of a process %s', async ([, before, later, code, kill], context) => {
+])('waitMs of a process %s', async ([, before, later, code, fate], context) => {
   needsLinux(context)
   using deaf = await startDeaf()
   const path = `/proc/${deaf.pid}/stat`
@@ -122,7 +123,11 @@ test.for<[string, Seen, Seen, 'exited' | 'running', kill?: true]>([
   const stopWaiting = code === 'running' ? [AbortSignal.abort()] : []
   const outcome = nodeSignaller().terminate(deaf.pid, { waitMs: 60_000, stopWaiting })
   files[path] = later(stat)
-  if (kill) deaf.child.kill('SIGKILL')
+  if (fate === 'dies') deaf.child.kill('SIGKILL')
+  if (fate === 'changes its user')
+    vi.spyOn(process, 'kill').mockImplementation(() => {
+      throw Object.assign(new Error(fate), { code: 'EPERM' })
+    })
   expect(await outcome).toMatchObject({ code })
-  expect(deaf.isAlive()).toBe(!kill)
+  expect(deaf.isAlive()).toBe(fate !== 'dies')
 })

@@ -51,10 +51,9 @@ describe('protected', () => {
   })
 
   const MALFORMED = [' 5', '5 ', '-5', '', '0', 0, -5, 1.5, 2 ** 31, 'postgres ', ' postgres']
+  const error = new TypeError('protect takes PIDs and names of processes')
   test.each(MALFORMED)('takes PIDs and names alone, and not %j', (entry) => {
-    expect(() => nodeSignaller({ protect: [entry] })).toThrow(
-      new TypeError('protect takes PIDs and names of processes'),
-    )
+    expect(() => nodeSignaller({ protect: [entry] })).toThrow(error)
   })
 
   test.each([

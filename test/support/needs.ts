@@ -3,14 +3,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { describe, type TestContext } from 'vitest'
 
+const STAT = '/proc/self/stat'
 /** Whether /proc can be read; not so on other systems, and in some containers. */
-export const hasProc = (() => {
-  try {
-    return process.platform === 'linux' && readFileSync('/proc/self/stat', 'latin1').startsWith(`${process.pid} `)
-  } catch {
-    return false
-  }
-})()
+export const hasProc =
+  process.platform === 'linux' && existsSync(STAT) && readFileSync(STAT, 'latin1').startsWith(`${process.pid} `)
 
 /** Whether a command runs to its end here. */
 export const runs = (file: string, ...args: string[]) => spawnSync(file, args, { stdio: 'ignore' }).status === 0

@@ -67,12 +67,12 @@ export const recordingSignaller = (outcome = sent) => {
 
 /** The same for a signaller that supports every condition; of a request with conditions it remembers all. */
 export const conditionalSignaller = (outcome = sent) => {
-  const plain = recordingSignaller(outcome)
+  const pids: number[] = []
   const calls: { pid: number; delivery: Delivery }[] = []
   const terminate = (pid: number, delivery: Delivery) => {
-    if (CONDITIONS.every((name) => delivery[name] === undefined)) return plain.terminate(pid)
-    calls.push({ pid, delivery })
+    if (CONDITIONS.every((name) => delivery[name] === undefined)) pids.push(pid)
+    else calls.push({ pid, delivery })
     return outcome()
   }
-  return { pids: plain.pids, calls, supports: CONDITIONS, terminate }
+  return { pids, calls, supports: CONDITIONS, terminate }
 }

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { expect } from 'vitest'
 import { KILL } from './post.ts'
 import { heard } from './processes.ts'
 
@@ -21,15 +22,10 @@ export const openRaw = async (url: string) => {
 }
 
 /** Resolves when nobody listens any more. */
-export const refusesConnections = async (url: string): Promise<void> => {
-  for (;;) {
-    try {
-      using _connection = await openRaw(url)
-    } catch {
-      return
-    }
-  }
-}
+export const refusesConnections = (url: string) =>
+  expect(async () => {
+    for (;;) (await openRaw(url))[Symbol.dispose]()
+  }).rejects.toThrow()
 
 const unchunk = (body: string): string => {
   const [, size = '', rest = ''] = /^([0-9a-f]+)\r\n(.*)$/s.exec(body) ?? []
