@@ -1,12 +1,6 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { CONDITIONS, type ProcessSeen } from '../../src/app/signaller.ts'
-import {
-  buildSignaller,
-  type Namespace,
-  noNamespaces,
-  type SignallerProcess,
-  startNamespace,
-} from '../support/namespace.ts'
+import { buildSignaller, noNamespaces, type SignallerProcess, startNamespace } from '../support/namespace.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 
@@ -14,10 +8,7 @@ const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 const MAY_KILL = [...NOBODY, '--inh-caps=+kill', '--ambient-caps=+kill']
 const THREADED = `${process.execPath} -e "setInterval(() => {}, 1e6)"`
 
-let signaller: Awaited<ReturnType<typeof buildSignaller>>
-beforeAll(async () => {
-  signaller = await buildSignaller()
-})
+const signaller = await buildSignaller()
 afterAll(() => signaller[Symbol.dispose]())
 
 const look = async (pid: number, { terminate }: SignallerProcess): Promise<Partial<ProcessSeen>> =>
@@ -31,37 +22,34 @@ const expectNoProc = ({ supports, warning }: SignallerProcess) => {
 describe('in a namespace', () => {
   beforeEach(({ skip }) => skip(noNamespaces !== undefined, noNamespaces))
 
-  const startIn = ({ enter }: Namespace, as: readonly string[] = [], protect?: readonly number[]) =>
+  const startIn = (enter: readonly string[], as: readonly string[] = [], protect?: readonly number[]) =>
     signaller.start([...enter, ...as, process.execPath], protect)
 
-  const threadsOf = (pid: number, { run }: Namespace) =>
+  const threadsOf = (pid: number, run: (script: string) => string) =>
     run(`ls /proc/${pid}/task | grep -vx ${pid}`).split('\n').map(Number)
-
-  /** A PID that a process had in there a moment ago. */
-  const reapedIn = (inside: Namespace) => Number(inside.run('sh -c "echo \\$\\$"'))
 
   test.each(['1', '2', '4'])('hidepid=%s hides what is not signalled if a PID is protected', async (hidepid) => {
     await using inside = await startNamespace()
     inside.run(`mount -t proc -o hidepid=${hidepid} proc /proc`)
     using victim = await inside.start({ run: THREADED })
-    await expect.poll(() => threadsOf(victim.pid, inside).length).toBeGreaterThan(4)
-    const threads = threadsOf(victim.pid, inside)
+    await expect.poll(() => threadsOf(victim.pid, inside.run).length).toBeGreaterThan(4)
+    const threads = threadsOf(victim.pid, inside.run)
     using other = await inside.start()
     using own = await inside.start({ as: NOBODY })
-    using guarded = await startIn(inside, MAY_KILL, [victim.pid])
+    using guarded = await startIn(inside.enter, MAY_KILL, [victim.pid])
     expect([guarded.supports, guarded.warning]).toEqual([CONDITIONS, undefined])
     expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
     for (const hidden of [...threads, other.pid])
       for (const asked of [{}, { instance: 'x' }, { waitMs: 0 }])
         expect(await guarded.terminate(hidden, asked)).toEqual({ code: 'EPERM', reason: 'hidden' })
-    for (const id of threadsOf(guarded.pid, inside))
+    for (const id of threadsOf(guarded.pid, inside.run))
       expect(await guarded.terminate(id)).toMatchObject({ code: 'ESRCH', reason: 'thread' })
-    expect(await guarded.terminate(reapedIn(inside))).toEqual({ code: 'ESRCH' })
+    expect(await guarded.terminate(Number(inside.run('echo $$')))).toEqual({ code: 'ESRCH' })
     const { instance } = await look(own.pid, guarded)
     expect(await guarded.terminate(own.pid, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
     expect([victim.isAlive(), other.isAlive(), guarded.isAlive()]).toEqual([true, true, true])
 
-    using unguarded = await startIn(inside, MAY_KILL)
+    using unguarded = await startIn(inside.enter, MAY_KILL)
     expect(await unguarded.terminate(other.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
     // The id of a thread reaches its process.
     expect(await unguarded.terminate(threads[0] ?? Number.NaN)).toEqual({ code: 'sent' })
@@ -75,7 +63,7 @@ describe('in a namespace', () => {
     await using inside = await startNamespace(options)
     using target = await inside.start()
     inside.run(prepare)
-    using own = await startIn(inside)
+    using own = await startIn(inside.enter)
     expectNoProc(own)
     for (const pid of [1, own.pid]) expect(await own.terminate(pid)).toEqual({ code: 'EPERM', reason: 'protected' })
     expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
@@ -86,7 +74,7 @@ describe('in a namespace', () => {
 
   test('with a boot time of its own it tells the start by its own clock, and knows the instance', async () => {
     await using inside = await startNamespace(['--mount-proc', '--time', '--boottime', '86400'])
-    using own = await startIn(inside)
+    using own = await startIn(inside.enter)
     const before = Date.now()
     using target = await inside.start()
     const { instance, startedAt = '' } = await look(target.pid, own)

@@ -76,8 +76,6 @@ const childOf = (pid: number | undefined) => Number(readFileSync(`/proc/${pid}/t
 const INIT =
   "process.on('SIGTERM', () => console.log('SIGTERM')); process.stdin.resume().on('end', process.exit); console.log('up')"
 
-export type Namespace = Awaited<ReturnType<typeof startNamespace>>
-
 /** A PID and mount namespace; all that is in it dies at the end of the scope. */
 export const startNamespace = async (options: readonly string[] = ['--mount-proc']) => {
   const unshare = ['--pid', '--mount', '--fork', '--kill-child', ...options, process.execPath, '-e', INIT]
