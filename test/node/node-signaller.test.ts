@@ -131,6 +131,7 @@ test.for<[where: string, unreadable: string, NodeJS.Platform]>([
   expect(terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
   // It may be a thread of a protected process, except where kill(2) takes no threads.
   const protect = [process.ppid]
+  if (hides) expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { onlyUids: [0] })
   if (hides || platform === 'linux') expectNoSignal(pid, { code: 'EPERM', reason: 'hidden' }, { protect })
   else expect(nodeSignaller({ protect }).terminate(pid, { dryRun: true })).toEqual({ code: 'would send' })
   for (const own of [1, process.pid, process.ppid])
