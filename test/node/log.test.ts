@@ -126,9 +126,11 @@ test.each(['calls back', 'throws'])('if a stream %s with an error, the lost line
 
 test('a stream gets the lines itself if its write is replaced, as by PM2, or its descriptor is closed', async () => {
   const { stream, writes } = recorder()
-  const patched = Object.assign(stream, { fd: process.stdout.fd })
+  const fd = openSync('/dev/null', 'w')
+  const patched = Object.assign(stream, { fd })
   const closed = Object.assign(Object.create(stream), { fd: 1_000_000 })
   for (const each of [patched, closed]) await put(lineLog(each), 'a')
+  closeSync(fd)
   expect(writes).toEqual(['a\n', 'a\n'])
 })
 
