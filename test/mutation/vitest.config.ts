@@ -1,25 +1,22 @@
 import { defineConfig, type Plugin } from 'vitest/config'
 import type { Reporter, Vitest } from 'vitest/node'
 
-/** A file that no longer loads has no test that could fail: Stryker would take it for one that passes. */
-const loads = (): Reporter => {
-  let vitest: Vitest | undefined
-  return {
-    onInit: (started) => {
-      vitest = started
-    },
-    onTestModuleEnd: (module) => {
-      const [error] = module.errors()
-      if (error) vitest?.state.catchError(new Error(`${module.moduleId} does not load: ${error.message}`), 'Load Error')
-    },
-  }
-}
+let vitest: Vitest | undefined
 
 /** Stryker asks for threads, in which `process.umask` and the like throw; the suite itself runs in processes. */
 const inProcesses: Plugin = {
   name: 'in-processes',
-  configureVitest: ({ project }) => {
-    project.config.pool = 'forks'
+  configureVitest: (context) => {
+    vitest = context.vitest
+    context.project.config.pool = 'forks'
+  },
+}
+
+/** A file that no longer loads has no test that could fail: Stryker would take it for one that passes. */
+const loads: Reporter = {
+  onTestModuleEnd: (module) => {
+    const [error] = module.errors()
+    if (error) vitest?.state.catchError(new Error(`${module.moduleId} does not load: ${error.message}`), 'Load Error')
   },
 }
 
@@ -32,6 +29,6 @@ export default defineConfig({
     setupFiles: ['test/support/children.ts', 'test/mutation/own-processes-only.ts'],
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    reporters: [loads()],
+    reporters: [loads],
   },
 })

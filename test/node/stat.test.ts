@@ -1,21 +1,21 @@
 import { closeSync, openSync, readdirSync } from 'node:fs'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { asKept, statReader } from '../../src/node/stat.ts'
 import { fakeFiles } from '../support/fakes.ts'
 import { needsLinux } from '../support/needs.ts'
-import { startNamed, startSleeper, startTarget, startWithoutLeader, statField } from '../support/processes.ts'
+import { startNamed, startSleeper, startWithoutLeader, statField } from '../support/processes.ts'
 
 vi.mock('node:fs', { spy: true })
 
 beforeEach(needsLinux)
 afterEach(() => vi.restoreAllMocks())
 
-const GONE = { noSignal: { code: 'ESRCH', reason: 'gone' } }
 const noSignal = (code: string, reason: string) => ({ noSignal: { code, reason } })
+const GONE = noSignal('ESRCH', 'gone')
 
 /** A stat, of which a test names what it is about. */
-const statOf = (pid: number | string, { name = 'x', state = 'S', flags = 4_228_364, threads = 1, exitSignal = 17 }) =>
-  `${pid} (${name}) ${state} 0 0 0 0 -1 ${flags} 0 0 0 0 0 0 0 0 0 0 ${threads} 0 20 0 0 18446744073709551615 0 0 0 0 0 0 0 2147483647 0 1 0 0 ${exitSignal}${' 0'.repeat(14)}\n`
+const statOf = (pid: number | string, { state = 'S', flags = 4_228_364, threads = 1, exitSignal = 17 }) =>
+  `${pid} (x) ${state} 0 0 0 0 -1 ${flags} 0 0 0 0 0 0 0 0 0 0 ${threads} 0 20 0 0 18446744073709551615 0 0 0 0 0 0 0 2147483647 0 1 0 0 ${exitSignal}${' 0'.repeat(14)}\n`
 
 /** What is read of PID 2 if its stat is this. */
 const read = async (text: string) => {
@@ -23,53 +23,41 @@ const read = async (text: string) => {
   return statReader()(2)
 }
 
-describe('the stat of', () => {
-  test.each([
-    ['a running process', { state: 'R' }, { noSignal: undefined }],
-    ['a zombie', { state: 'Z' }, noSignal('ESRCH', 'zombie')],
-    ['a process that is being reaped', { state: 'X', threads: 0 }, noSignal('ESRCH', 'zombie')],
-    ['a process without its first thread', { state: 'Z', threads: 2 }, { noSignal: undefined }],
-    ['one with 123 other threads', { state: 'Z', threads: 123 }, { noSignal: undefined }],
-    ['a thread', { exitSignal: -1 }, noSignal('ESRCH', 'thread')],
-    ['a kernel thread', { flags: 2_129_984 }, noSignal('EPERM', 'kernel thread')],
-  ])('%s', async (_, fields, expected) => {
-    const stat = await read(statOf(2, fields))
-    expect(stat).toEqual({ command: 'x', startTicks: 20, uids: undefined, ...expected })
-  })
-
-  test.each(['', 'x', '2 (x) R 1 1 1', statOf('2-', {}), statOf(1, {})])('no process: %j throws', async (text) => {
-    await expect(read(text)).rejects.toThrow(`Not the stat of process 2: ${text}`)
-  })
-
-  test('real ones: many threads, no first thread, a kernel thread', async () => {
-    const readStat = statReader()
-    using leaderless = await startWithoutLeader()
-    using target = await startTarget("process.env.UV_THREADPOOL_SIZE = '16'; require('fs').stat('/', () => {})")
-    if (leaderless) expect(readStat(leaderless.pid)).toMatchObject({ noSignal: undefined })
-    expect(readStat(target.pid)).toMatchObject({ startTicks: Number(statField(target.pid, 22)), noSignal: undefined })
-    const threads = readdirSync(`/proc/${target.pid}/task`).filter((id) => id !== `${target.pid}`)
-    expect(threads.length).toBeGreaterThan(9)
-    for (const id of threads) expect(readStat(Number(id))).toMatchObject(noSignal('ESRCH', 'thread'))
-    if (readStat(2)?.command === 'kthreadd') expect(readStat(2)).toMatchObject(noSignal('EPERM', 'kernel thread'))
-  })
+test.each([
+  ['a running process', { state: 'R' }, { noSignal: undefined }],
+  ['a zombie', { state: 'Z' }, noSignal('ESRCH', 'zombie')],
+  ['a process that is being reaped', { state: 'X', threads: 0 }, noSignal('ESRCH', 'zombie')],
+  ['a process without its first thread', { state: 'Z', threads: 2 }, { noSignal: undefined }],
+  ['one with 123 other threads', { state: 'Z', threads: 123 }, { noSignal: undefined }],
+  ['a thread', { exitSignal: -1 }, noSignal('ESRCH', 'thread')],
+  ['a kernel thread', { flags: 2_129_984 }, noSignal('EPERM', 'kernel thread')],
+])('the stat of %s', async (_, fields, expected) => {
+  const stat = await read(statOf(2, fields))
+  expect(stat).toEqual({ command: 'x', startTicks: 20, uids: undefined, ...expected })
 })
 
-describe('the user ids', () => {
-  test.each(['\n', '\r', '\u2028'])('are not those of a name with %j in it', async (end) => {
-    using target = await startNamed(`${end}Uid:\t5\t5\t`)
-    const own = process.getuid?.()
-    expect(statReader()(target.pid, true)?.uids).toEqual([own, own])
-  })
+test.each(['', 'x', '2 (x) R 1 1 1', statOf('2-', {}), statOf(1, {})])('no process: %j throws', async (text) => {
+  await expect(read(text)).rejects.toThrow(`Not the stat of process 2: ${text}`)
+})
 
-  test.each([
-    ['says half of them', { text: 'Uid:\t0\n' }, { uids: undefined }],
-    ['is hidden', { error: 'EACCES' }, undefined],
-    ['is gone by now', { error: 'ENOENT' }, GONE],
-  ])('if the status %s', async (_, status, expected) => {
-    using target = startSleeper()
-    using __ = await fakeFiles({ [`/proc/${target.pid}/status`]: status })
-    expect(statReader()(target.pid, true)).toEqual(expected && expect.objectContaining(expected))
-  })
+test('the stat of real ones: the threads of Node, a process without its first thread, a kernel thread', async () => {
+  const readStat = statReader()
+  using leaderless = await startWithoutLeader()
+  if (leaderless) expect(readStat(leaderless.pid)).toMatchObject({ noSignal: undefined })
+  const threads = readdirSync('/proc/self/task').filter((id) => id !== `${process.pid}`)
+  expect(threads.length).toBeGreaterThan(3)
+  for (const id of threads) expect(readStat(Number(id))).toMatchObject(noSignal('ESRCH', 'thread'))
+  if (readStat(2)?.command === 'kthreadd') expect(readStat(2)).toMatchObject(noSignal('EPERM', 'kernel thread'))
+})
+
+test.each([
+  ['says half of them', { text: 'Uid:\t0\n' }, { uids: undefined }],
+  ['is hidden', { error: 'EACCES' }, undefined],
+  ['is gone by now', { error: 'ENOENT' }, GONE],
+])('the user ids, if the status %s', async (_, status, expected) => {
+  using target = startSleeper()
+  using __ = await fakeFiles({ [`/proc/${target.pid}/status`]: status })
+  expect(statReader()(target.pid, true)).toEqual(expected && expect.objectContaining(expected))
 })
 
 test('the user ids are read while the stat is open, and no file stays open', async () => {
@@ -107,13 +95,16 @@ test.each([
   ['a) R 1 (x 2'],
   [') Z 0 0 0'],
   [') '],
-  ['a\nb\t'],
+  ['\nUid:\t5\t5\t'],
+  ['\rUid:\t5\t5\t'],
+  ['\u2028Uid:\t5\t5\t'],
   ['0123456789abcdef', '0123456789abcde'],
   ['ééééééééé', 'ééééééé\ufffd'],
   ['xyz😀😀😀😀', 'xyz😀😀😀'],
-])('the name %j is told as the kernel keeps it', async (name, kept = name) => {
+])('the name %j is told as the kernel keeps it, and does not change the user ids', async (name, kept = name) => {
   using target = await startNamed(name)
   expect(asKept(name)).toBe(kept)
   const startTicks = Number(statField(target.pid, 22))
-  expect(statReader()(target.pid)).toMatchObject({ command: kept, startTicks, noSignal: undefined })
+  const uids = [process.getuid?.(), process.geteuid?.()]
+  expect(statReader()(target.pid, true)).toEqual({ command: kept, startTicks, uids, noSignal: undefined })
 })

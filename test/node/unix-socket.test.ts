@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { chmodSync, existsSync, lstatSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname } from 'node:path'
-import { describe, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { clearStaleSocket, publicAccess } from '../../src/node/unix-socket.ts'
 import { pretendPlatform } from '../support/fakes.ts'
 import { emptyFolder } from '../support/folder.ts'
@@ -20,86 +20,83 @@ const listenOn = async (path: string) => {
   return { server, fd, [Symbol.dispose]: () => server.close() }
 }
 
-/** A folder with the socket of a server that had no time to remove it. */
+/** A folder with the socket of a server that did not remove it: by then it was elsewhere. */
 const leftBehind = async () => {
   const folder = emptyFolder()
   const path = folder.file('38080')
-  const script = 'require("net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))'
-  await once(spawn(process.execPath, ['-e', script, path], { stdio: 'inherit' }), 'exit')
-  expect(lstatSync(path).isSocket()).toBe(true)
+  const { server } = await listenOn(folder.file('before'))
+  renameSync(folder.file('before'), path)
+  await once(server.close(), 'close')
   return { ...folder, path }
 }
 
-describe('clearStaleSocket', () => {
-  test('removes what a dead server left behind, and is content if there is nothing', async () => {
-    using folder = await leftBehind()
-    {
-      // A named pipe leaves no file.
-      using _ = pretendPlatform('win32')
-      await clearStaleSocket(folder.path)
-      expect(existsSync(folder.path)).toBe(true)
-    }
+test('clearStaleSocket removes what a dead server left behind, and is content if there is nothing', async () => {
+  using folder = await leftBehind()
+  {
+    // A named pipe leaves no file.
+    using _ = pretendPlatform('win32')
     await clearStaleSocket(folder.path)
-    expect(existsSync(folder.path)).toBe(false)
-    await clearStaleSocket(folder.path)
-    await clearStaleSocket(`${folder.path}/below`)
-  })
+    expect(existsSync(folder.path)).toBe(true)
+  }
+  await clearStaleSocket(folder.path)
+  expect(existsSync(folder.path)).toBe(false)
+  await clearStaleSocket(folder.path)
+  await clearStaleSocket(`${folder.path}/below`)
+})
 
-  test('refuses what a live server holds, also a path that looks like a port, and does not stay connected', async () => {
-    using folder = emptyFolder()
-    const path = folder.file('38080')
-    using live = await listenOn(path)
-    const connected = once(live.server, 'connection')
-    await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server`)
-    const [connection] = await connected
-    await once(connection.resume(), 'close')
-    const module = new URL('../../build/dist/lib/node/index.js', import.meta.url)
-    const script = `import('${module}').then(({ clearStaleSocket }) => clearStaleSocket('38080'))`
-    const child = spawn(process.execPath, ['-e', script], { cwd: folder.path, stdio: 'ignore' })
-    expect(await once(child, 'exit')).toEqual([1, null])
-    expect(lstatSync(path).isSocket()).toBe(true)
-  })
+test('clearStaleSocket refuses what a live server holds, and does not stay connected', async () => {
+  using folder = emptyFolder()
+  const path = folder.file('38080')
+  using live = await listenOn(path)
+  const connected = once(live.server, 'connection')
+  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server`)
+  const [connection] = await connected
+  await once(connection.resume(), 'close')
+  // A relative path may look like a port.
+  const module = new URL('../../build/dist/lib/node/index.js', import.meta.url)
+  const script = `import('${module}').then(({ clearStaleSocket }) => clearStaleSocket('38080'))`
+  const child = spawn(process.execPath, ['-e', script], { cwd: folder.path, stdio: 'ignore' })
+  expect(await once(child, 'exit')).toEqual([1, null])
+  expect(lstatSync(path).isSocket()).toBe(true)
+})
 
-  test('refuses what is not a socket, and leaves it', async () => {
-    using folder = await leftBehind()
-    const make = 'echo precious > file; mkdir folder; ln -s file link; ln -s none dangling; ln -s 38080 to-socket'
-    execFileSync('sh', ['-c', make], { cwd: dirname(folder.path) })
-    for (const name of ['file', 'folder', 'link', 'dangling', 'to-socket']) {
-      await expect(clearStaleSocket(folder.file(name))).rejects.toThrow(`${folder.file(name)} is not a socket`)
-      expect(lstatSync(folder.file(name), { throwIfNoEntry: false })).toBeDefined()
-    }
-    expect(readFileSync(folder.file('file'), 'utf8')).toBe('precious\n')
-    expect(lstatSync(folder.path).isSocket()).toBe(true)
-  })
+test('clearStaleSocket refuses what is not a socket, and leaves it', async () => {
+  using folder = await leftBehind()
+  const make = 'echo precious > file; mkdir folder; ln -s file link; ln -s none dangling; ln -s 38080 to-socket'
+  execFileSync('sh', ['-c', make], { cwd: dirname(folder.path) })
+  for (const name of ['file', 'folder', 'link', 'dangling', 'to-socket']) {
+    await expect(clearStaleSocket(folder.file(name))).rejects.toThrow(`${folder.file(name)} is not a socket`)
+    expect(lstatSync(folder.file(name), { throwIfNoEntry: false })).toBeDefined()
+  }
+  expect(readFileSync(folder.file('file'), 'utf8')).toBe('precious\n')
+  expect(lstatSync(folder.path).isSocket()).toBe(true)
+})
 
-  test('refuses if a server is too busy to answer', async (context) => {
-    needsLinux(context)
-    using folder = emptyFolder()
-    const path = folder.file('socket')
-    const script = `require("net").createServer().listen({ path: process.argv[1], backlog: 1 }, () => console.log("up"))`
-    using busy = await startCommand([process.execPath, '-e', script, path])
-    busy.child.kill('SIGSTOP')
-    const clients: Disposable[] = []
-    await expect(async () => {
-      for (;;) clients.push(await openRaw(path))
-    }).rejects.toThrow('EAGAIN')
-    await expect(clearStaleSocket(path)).rejects.toThrow(`Cannot tell whether a server holds ${path}: EAGAIN`)
-    expect(lstatSync(path).isSocket()).toBe(true)
-    for (const client of clients) client[Symbol.dispose]()
-  })
+test('clearStaleSocket refuses if a server is too busy to answer', async (context) => {
+  needsLinux(context)
+  using folder = emptyFolder()
+  const path = folder.file('socket')
+  const script = `require("net").createServer().listen({ path: process.argv[1], backlog: 1 }, () => console.log("up"))`
+  using busy = await startCommand([process.execPath, '-e', script, path])
+  busy.child.kill('SIGSTOP')
+  await expect(async () => {
+    for (;;) context.onTestFinished((await openRaw(path))[Symbol.dispose])
+  }).rejects.toThrow('EAGAIN')
+  await expect(clearStaleSocket(path)).rejects.toThrow(`Cannot tell whether a server holds ${path}: EAGAIN`)
+  expect(lstatSync(path).isSocket()).toBe(true)
+})
 
-  test('leaves what takes the place of the stale socket in the meantime', async () => {
-    using folder = await leftBehind()
-    const clearing = clearStaleSocket(folder.path)
-    renameSync(folder.path, folder.file('stale'))
-    writeFileSync(folder.path, 'precious')
-    await clearing
-    expect(readFileSync(folder.path, 'utf8')).toBe('precious')
-    // Another server may remove it first.
-    const again = clearStaleSocket(folder.file('stale'))
-    unlinkSync(folder.file('stale'))
-    await again
-  })
+test('clearStaleSocket leaves what takes the place of the stale socket in the meantime', async () => {
+  using folder = await leftBehind()
+  const clearing = clearStaleSocket(folder.path)
+  renameSync(folder.path, folder.file('stale'))
+  writeFileSync(folder.path, 'precious')
+  await clearing
+  expect(readFileSync(folder.path, 'utf8')).toBe('precious')
+  // Another server may remove it first.
+  const again = clearStaleSocket(folder.file('stale'))
+  unlinkSync(folder.file('stale'))
+  await again
 })
 
 test.each([
@@ -120,8 +117,7 @@ test.each([
 
 test('publicAccess of an abstract socket says that it has no mode', async (context) => {
   needsLinux(context)
-  using folder = emptyFolder()
-  using live = await listenOn(`\0${folder.path}`)
+  using live = await listenOn(`\0psys-kill-${process.pid}`)
   expect(publicAccess(live.fd())).toBe('it is abstract and has no mode')
 })
 

@@ -28,16 +28,10 @@ const isService = ({ spawnfile }: ChildProcess) => /\besbuild\b/.test(spawnfile)
 
 afterAll(async () => {
   const left = () => [...living].filter((child) => child.pid && !isService(child))
+  const commands = () => left().map(({ spawnargs }) => spawnargs.join(' '))
   try {
     // What was just killed is on its way.
-    await vi.waitFor(
-      () =>
-        expect(
-          left().map(({ spawnargs }) => spawnargs.join(' ')),
-          'still runs',
-        ).toEqual([]),
-      5000,
-    )
+    await vi.waitFor(() => expect(commands(), 'still runs').toEqual([]), 5000)
   } finally {
     for (const child of left()) child.kill('SIGKILL')
   }

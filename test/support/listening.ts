@@ -1,6 +1,5 @@
-import { once } from 'node:events'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { startPeer } from './peer.ts'
 
 /** An address of /proc/net, of which each word of four bytes stands in reverse, as it is written in a URL. */
 const inUrl = (address: string) => {
@@ -27,33 +26,19 @@ const waiting = (pid: number | undefined, kind: string) => {
   })
 }
 
-/** What a descriptor is; undefined where it was closed meanwhile. */
-const openedBy = (path: string) => {
-  try {
-    return readlinkSync(path)
-  } catch {
-    return undefined
-  }
-}
-
 /**
  * Where a process listens, as the kernel tells: `127.0.0.1:80`, `[::1]:80`, or the path of a Unix socket. UDP counts.
  */
 export const listeningPlaces = (pid: number | undefined): string[] => {
   const folder = `/proc/${pid}/fd`
-  const own = new Set(readdirSync(folder).map((fd) => openedBy(`${folder}/${fd}`)))
-  return ['tcp', 'tcp6', 'udp', 'udp6', 'unix']
-    .flatMap((kind) => waiting(pid, kind))
-    .filter(([inode]) => own.has(`socket:[${inode}]`))
-    .map(([, place]) => place)
+  const opened = readdirSync(folder).map((fd) => statSync(`${folder}/${fd}`, { throwIfNoEntry: false }))
+  const own = new Set(opened.map((stat) => (stat?.isSocket() ? `${stat.ino}` : '')))
+  const all = ['tcp', 'tcp6', 'udp', 'udp6', 'unix'].flatMap((kind) => waiting(pid, kind))
+  return all.filter(([inode]) => own.has(inode)).map(([, place]) => place)
 }
 
 /** A port that was free a moment ago, for programs that have no way to tell which one they got. */
 export const freePort = async () => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
+  using peer = await startPeer(() => {})
+  return Number(new URL(peer.url).port)
 }

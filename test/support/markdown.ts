@@ -1,38 +1,23 @@
-export interface Block {
-  line: number
-  language: string
-  text: string
-  /** What `<!-- test: … -->` directly above it says. */
-  directive: string
-}
+export type Block = ReturnType<typeof blocksOf>[number]
 
-const DIRECTIVE = /^\s*<!-- test: *(.*?) *-->$/
+/** Groups: the directive, the indent, the fence, the language, the text. */
+const BLOCK =
+  /(?:^[ \t]*<!-- test: *([^\n]*?) *-->\n)?^([ \t]*)(`{3,}|~{3,})[ \t]*([^\n`~]*?)[ \t]*\n(.*?)\n?^[ \t]*\3[ \t]*$/gms
 
-/** The fenced code blocks of a Markdown text. Throws for a fence that stays open and a directive without a block. */
-export const blocksOf = (markdown: string): Block[] => {
-  const blocks: Block[] = []
-  const lines = markdown.split('\n')
-  for (let index = 0; index < lines.length; index++) {
-    const [, indent = '', fence, info = ''] = /^(\s*)(`{3,}|~{3,})\s*(.*?)\s*$/.exec(lines[index] ?? '') ?? []
-    if (fence === undefined) {
-      if (DIRECTIVE.test(lines[index] ?? '') && !/^\s*(`{3}|~{3})/.test(lines[index + 1] ?? ''))
-        throw new Error(`No block follows the directive in line ${index + 1}`)
-      continue
-    }
-    const end = lines.findIndex((line, at) => at > index && line.trim() === fence)
-    if (end < 0) throw new Error(`The block in line ${index + 1} has no end`)
-    blocks.push({
-      line: index + 1,
-      language: info,
-      text: lines
-        .slice(index + 1, end)
-        .map((line) => line.slice(indent.length))
-        .join('\n'),
-      directive: DIRECTIVE.exec(lines[index - 1] ?? '')?.[1] ?? '',
-    })
-    index = end
-  }
-  return blocks
+/**
+ * The fenced code blocks of a Markdown text, each with what `<!-- test: … -->` directly above it says. Throws for a
+ * fence that stays open and a directive without a block.
+ */
+export const blocksOf = (markdown: string) => {
+  const lineAt = (index: number) => markdown.slice(0, index).split('\n').length
+  const rest = markdown.replace(BLOCK, (block) => block.replaceAll(/./g, ' '))
+  const stray = /^[ \t]*(`{3}|~{3}|<!-- test:)/m.exec(rest)
+  if (stray) throw new Error(`The fence or directive in line ${lineAt(stray.index)} belongs to no block`)
+  return [...markdown.matchAll(BLOCK)].map((match) => {
+    const [all, directive = '', indent = '', , language = '', text = ''] = match
+    const line = lineAt(match.index + all.search(/^[ \t]*[`~]/m))
+    return { line, language, text: text.replaceAll(new RegExp(`^${indent}`, 'gm'), ''), directive }
+  })
 }
 
 /** The fragments that lead to the headings, as GitHub makes them. */

@@ -27,24 +27,19 @@ export const isDocumentedRequest = (body: unknown) =>
 
 type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>
 
-const headersOf = (headers: HeadersLike) =>
-  headers instanceof Headers
-    ? headers
-    : new Headers(Object.entries(headers).flatMap(([name, value]) => [value ?? []].flat().map((one) => [name, one])))
-
 /** Throws where an answer, its body as text, is not what the document says of this path. */
 export const assertDocumented = (status: number, headers: HeadersLike, text: string, path: string = KILL) => {
-  const [method, { responses }] =
-    path === '/healthz' ? ['get', document.paths['/healthz'].get] : ['post', document.paths[KILL].post]
+  const isHealth = path === '/healthz'
+  const { responses } = isHealth ? document.paths['/healthz'].get : document.paths[KILL].post
   const response = responses[status]
   if (!response) throw new Error(`${path} ${status} is not documented`)
-  const sent = headersOf(headers)
-  const pointer = ['paths', path === '/healthz' ? path : KILL, method, 'responses', status]
+  const sent = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name.toLowerCase()]) ?? null
+  const pointer = ['paths', ...(isHealth ? [path, 'get'] : [KILL, 'post']), 'responses', status]
   const faults = [
-    sent.get('content-type') === 'application/json' ? '' : `content type ${sent.get('content-type')}`,
+    sent('content-type') === 'application/json' ? '' : `content type ${sent('content-type')}`,
     errorsOf([...pointer, 'content', 'application/json', 'schema'], JSON.parse(text)),
     ...Object.entries(response.headers).map(([name, { required }]) => {
-      const value = sent.get(name)
+      const value = sent(name)
       if (value === null) return required ? `no ${name}` : ''
       return errorsOf([...pointer, 'headers', name, 'schema'], value)
     }),

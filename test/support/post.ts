@@ -6,6 +6,10 @@ export const KILL = '/api/connections/kill'
 /** What `app.request` and `fetch` need for a body that is a stream; the DOM's types do not know it. */
 export const STREAMING = { duplex: 'half' }
 
+/** The headers that are defined. */
+export const present = (headers: Readonly<Record<string, string | undefined>>) =>
+  Object.entries(headers).flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, value]]))
+
 type App = Pick<Hono, 'request'>
 
 /** POSTs to the kill route. A body goes out as it is; a header that is undefined does not go out. */
@@ -15,11 +19,8 @@ export const postRaw = (
   headers: Readonly<Record<string, string | undefined>> = {},
   { path = KILL, ...init }: RequestInit & { path?: string } = {},
 ) => {
-  const all = { 'content-type': 'application/json', ...headers }
-  const present = Object.entries(all).flatMap(([name, value]): [string, string][] =>
-    value === undefined ? [] : [[name, value]],
-  )
-  return app.request(path, { method: 'POST', body, headers: present, ...init, ...STREAMING })
+  const all = present({ 'content-type': 'application/json', ...headers })
+  return app.request(path, { method: 'POST', body, headers: all, ...init, ...STREAMING })
 }
 
 /** POSTs a value as JSON. */
@@ -41,18 +42,13 @@ export const refusal = (status: number, error: string, reason: string) =>
 export const streamOf = (parts: Iterable<Uint8Array<ArrayBuffer>>) => {
   const iterator = parts[Symbol.iterator]()
   let taken = 0
-  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>(
-    {
-      pull: (controller) => {
-        const { value, done } = iterator.next()
-        if (done) return controller.close()
-        taken += 1
-        controller.enqueue(value)
-      },
-    },
-    { highWaterMark: 0 },
-  )
-  return { stream, taken: () => taken }
+  const pull = (controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>) => {
+    const { value, done } = iterator.next()
+    if (done) return controller.close()
+    taken++
+    controller.enqueue(value)
+  }
+  return { stream: new ReadableStream({ pull }, { highWaterMark: 0 }), taken: () => taken }
 }
 
 type Outcomes = () => Outcome | Promise<Outcome>
@@ -71,12 +67,12 @@ export const recordingSignaller = (outcome = sent) => {
 
 /** The same for a signaller that supports every condition; of a request with conditions it remembers all. */
 export const conditionalSignaller = (outcome = sent) => {
-  const plain = recordingSignaller(outcome)
+  const pids: number[] = []
   const calls: { pid: number; delivery: Delivery }[] = []
   const terminate = (pid: number, delivery: Delivery) => {
-    if (CONDITIONS.every((name) => delivery[name] === undefined)) return plain.terminate(pid)
-    calls.push({ pid, delivery })
+    if (CONDITIONS.every((name) => delivery[name] === undefined)) pids.push(pid)
+    else calls.push({ pid, delivery })
     return outcome()
   }
-  return { pids: plain.pids, calls, supports: CONDITIONS, terminate }
+  return { pids, calls, supports: CONDITIONS, terminate }
 }

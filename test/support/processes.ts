@@ -1,59 +1,83 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { runs } from './needs.ts'
 
-export interface Target extends Disposable {
-  pid: number
-  child: ChildProcess
-  /** Resolves with the signal that ended it, or null where it exited by itself. */
-  ended: Promise<NodeJS.Signals | null>
-  isAlive: () => boolean
+/** What something resolves to; throws after 20 seconds, and says for what it waited and how things stand. */
+export const inTime = <Value>(what: string, waiting: Promise<Value>, state: () => string) =>
+  Promise.race([
+    waiting,
+    sleep(20_000, undefined, { ref: false }).then((): never => {
+      throw new Error(`Waited 20 s for ${what}.\n${state()}`)
+    }),
+  ])
+
+/** What a stream says from now on. */
+export const heard = (stream: Readable, encoding: BufferEncoding = 'utf8') => {
+  let text = ''
+  stream.setEncoding(encoding).on('data', (chunk) => {
+    text += chunk
+  })
+  /** Everything, when no more can come. */
+  const closed = new Promise<string>((resolve) => stream.once('close', () => resolve(text)))
+  const search = async <Found>(find: () => Found | undefined) => {
+    for (;;) {
+      const found = find()
+      if (found !== undefined) return found
+      if (stream.closed) throw new Error(`Closed after ${JSON.stringify(text)}`)
+      await Promise.race([once(stream, 'data'), closed])
+    }
+  }
+  /** Resolves with what is found, now or when more has come; rejects if no more can come. */
+  const when = <Found>(what: string, find: () => Found | undefined) =>
+    inTime(what, search(find), () => `It said: ${text}`)
+  /** Resolves with everything so far once it matches. */
+  const until = (pattern: RegExp) => when(`${pattern}`, () => (pattern.test(text) ? text : undefined))
+  return { text: () => text, closed, when, until }
 }
 
-/** The target that a child is; throws where it does not run. */
-export const targetOf = (child: ChildProcess): Target => {
-  const ended = once(child, 'exit').then(([, signal]) => signal)
-  if (child.pid === undefined) throw new Error('The target does not run')
+/** A process for a test to kill. It is killed at the end of the scope at the latest. */
+export type Target = ReturnType<typeof targetOf>
+
+export const targetOf = (child: ChildProcess) => {
+  const { pid } = child
+  if (pid === undefined) throw new Error('The target does not run')
   const isAlive = () => child.exitCode === null && child.signalCode === null
   return {
-    pid: child.pid,
+    pid,
     child,
-    ended,
+    /** Resolves with the signal that ended it, or null where it exited by itself. */
+    ended: once(child, 'exit').then(([, signal]): NodeJS.Signals | null => signal),
     isAlive,
-    [Symbol.dispose]: () => {
-      if (isAlive()) child.kill('SIGKILL')
-    },
+    [Symbol.dispose]: () => void child.kill('SIGKILL'),
   }
 }
 
-/** Starts a process for a test to kill and resolves when it runs. It is killed at the end of the scope at the latest. */
-export const startTarget = async (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> => {
-  const child = spawn(process.execPath, ['-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], {
-    ...options,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+/** Starts a command and resolves when it has said something. */
+export const startCommand = async ([file = '', ...args]: readonly string[], options: SpawnOptions = {}) => {
+  const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'inherit'] })
   const target = targetOf(child)
-  await inTime(`a target to run: ${script}`, once(child.stdout, 'data'), () => `Alive: ${target.isAlive()}`)
-  return target
+  return { ...target, said: await heard(child.stdout).until(/./) }
 }
+
+/** Starts Node with a script, after which it waits. */
+export const startTarget = (script = '', options: { uid?: number; gid?: number } = {}): Promise<Target> =>
+  startCommand([process.execPath, '-e', `${script};setInterval(() => {}, 1e6);process.stdout.write('up')`], options)
+
+/**
+ * A target that starts in a hundredth of the time: `sleep`, or whatever runs like it. (uv_spawn returns when the child
+ * has executed the file, or failed to.)
+ */
+export const startSleeper = (options: { uid?: number; gid?: number } = {}, file = 'sleep') =>
+  targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
+
+/** Starts a process that ignores SIGTERM: what the shell becomes ignores it too. */
+export const startDeaf = () => startCommand(['sh', '-c', 'trap "" TERM; echo up; exec sleep 600'])
 
 /** A PID that was a process's a moment ago and that has been reaped. */
-export const reapedPid = async () => {
-  const child = spawn(process.execPath, ['--version'], { stdio: 'ignore' })
-  await once(child, 'exit')
-  if (child.pid === undefined) throw new Error('The target has no PID')
-  return child.pid
-}
-
-/** What something resolves to; throws after 20 seconds, and says for what it waited and how things stand. */
-export const inTime = <Value>(what: string, waiting: Promise<Value>, state: () => string, seconds = 20) =>
-  Promise.race([
-    waiting,
-    sleep(seconds * 1000, undefined, { ref: false }).then((): never => {
-      throw new Error(`Waited ${seconds} s for ${what}.\n${state()}`)
-    }),
-  ])
+export const reapedPid = () => spawnSync('true').pid
 
 /** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
 export const statField = (pid: number | string, field: number) =>
@@ -61,87 +85,35 @@ export const statField = (pid: number | string, field: number) =>
     .replace(/\(.*\)/s, '()')
     .split(' ')[field - 1]
 
-/** Resolves when the process is in this state, `Z` for a zombie; there is no event for it. */
-const untilState = async (pid: number, state: string) => {
-  while (statField(pid, 3) !== state) await sleep(2)
+/** Resolves when the process is a zombie, or its first thread is; there is no event for it. */
+const untilZombie = async (pid: number) => {
+  while (statField(pid, 3) !== 'Z') await sleep(2)
 }
 
-/** Resolves when the process has become this program. */
-const untilNamed = async (pid: number | string | undefined, name: string) => {
-  while (readFileSync(`/proc/${pid}/comm`, 'latin1') !== `${name}\n`) await sleep(2)
-}
-
-export interface Started extends Disposable {
-  child: ChildProcess
-  /** What it said first. */
-  said: string
-}
-
-/** Starts a command and resolves with the first that it says. It is killed at the end of the scope at the latest. */
-export const startCommand = async (command: readonly string[]): Promise<Started> => {
-  const [file = '', ...args] = command
-  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const state = () => `It exited with ${child.exitCode ?? child.signalCode}`
-  const [said] = await inTime(`the first word of ${command.join(' ')}`, once(child.stdout, 'data'), state)
-  return {
-    child,
-    said: String(said).trim(),
-    [Symbol.dispose]: () => {
-      child.kill('SIGKILL')
-    },
-  }
-}
-
-/** A target that starts in a hundredth of the time: `sleep`, or whatever runs like it. */
-export const startSleeper = (options: { uid?: number; gid?: number } = {}, file = 'sleep'): Target => {
-  // uv_spawn returns when the child has executed the file, or failed to.
-  return targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
-}
-
-/** Starts a process that ignores SIGTERM: what the shell becomes ignores it too. */
-export const startDeaf = async () =>
-  targetOf((await startCommand(['sh', '-c', 'trap "" TERM; echo up; exec sleep 600'])).child)
-
-/** Starts a process whose parent never reaps it: what the shell becomes knows of no child. */
-const startUnreaped = async () => {
-  const parent = await startCommand(['sh', '-c', 'sleep 600 & echo $!; exec sleep 600'])
-  for (const pid of [parent.child.pid, parent.said]) await untilNamed(pid, 'sleep')
-  return { ...parent, pid: Number(parent.said) }
-}
-
-/** Starts a process that is a zombie. */
+/** Starts a process that is a zombie: perl does not reap it. */
 export const startZombie = async () => {
-  const zombie = await startUnreaped()
-  process.kill(zombie.pid, 'SIGKILL')
-  await untilState(zombie.pid, 'Z')
-  return zombie
+  const script = '$pid = fork; exec "sleep", "0" if $pid == 0; $| = 1; print $pid; sleep 600'
+  const parent = await startCommand(['perl', '-e', script])
+  const pid = Number(parent.said)
+  await untilZombie(pid)
+  return { pid, [Symbol.dispose]: parent[Symbol.dispose] }
 }
 
-/** exit(2), unlike exit(3), ends the calling thread alone. */
-const SYS_EXIT = process.arch === 'x64' ? 60 : 93
-const LEADER_EXITS = [
-  ['perl', '-e', `use threads; $|=1; threads->create(sub { sleep 1 while 1 }); print $$; syscall(${SYS_EXIT}, 0)`],
-  [
-    'python3',
-    '-c',
-    'import ctypes, os, threading, time; threading.Thread(target=time.sleep, args=(600,)).start();' +
-      'print(os.getpid(), flush=True); ctypes.CDLL(None).pthread_exit(None)',
-  ],
-] as const
-const CAN_THREAD = { perl: ['-Mthreads', '-e', '1'], python3: ['-c', 'import ctypes'] } as const
+const LEADER_EXITS = `import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+print('up', flush=True)
+ctypes.CDLL(None).pthread_exit(None)`
 
 /** Starts a process that runs on after its first thread has exited; undefined where there is nothing to write it in. */
 export const startWithoutLeader = async () => {
-  const command = LEADER_EXITS.find(([file]) => spawnSync(file, CAN_THREAD[file]).status === 0)
-  if (!command) return undefined
-  const started = await startCommand(command)
-  const pid = Number(started.said)
-  await untilState(pid, 'Z')
-  return { pid, ...started }
+  if (!runs('python3', '-c', 'import ctypes')) return undefined
+  const target = await startCommand(['python3', '-c', LEADER_EXITS])
+  await untilZombie(target.pid)
+  return target
 }
 
-const startPerl = async (script: string, ...args: readonly string[]) =>
-  targetOf((await startCommand(['perl', '-e', `$| = 1; ${script}; print "up"; sleep 600`, ...args])).child)
+const startPerl = (script: string, ...args: readonly string[]) =>
+  startCommand(['perl', '-e', `$| = 1; ${script}; print "up"; sleep 600`, ...args])
 
 /** Starts a process that takes a name of its own choice (prctl(2), PR_SET_NAME). */
 export const startNamed = (name: string) => startPerl('$0 = shift', name)

@@ -21,15 +21,12 @@ const linux = () =>
       }
     })
 
-const others = () =>
-  execFileSync('ps', ['-axEww', '-o', 'pid=,command='], {
-    encoding: 'utf8',
-    maxBuffer: 2 ** 26,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  })
-    .split('\n')
-    .filter((line) => line.split(/\s+/).includes(mark))
-    .map((line) => [Number.parseInt(line, 10), line.trim().slice(0, 200)])
+const others = () => {
+  const options = { encoding: 'utf8', maxBuffer: 2 ** 26, stdio: ['ignore', 'pipe', 'ignore'] }
+  const lines = execFileSync('ps', ['-axEww', '-o', 'pid=,command='], options).split('\n')
+  const marked = lines.filter((line) => line.split(/\s+/).includes(mark))
+  return marked.map((line) => [Number.parseInt(line, 10), line.trim().slice(0, 200)])
+}
 
 const left = () => {
   try {

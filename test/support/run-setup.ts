@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { chmodSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import type { TestProject } from 'vitest/node'
 
@@ -10,27 +10,21 @@ const GUARD = fileURLToPath(new URL('run-guard.mjs', import.meta.url))
 
 /**
  * Gives the run a folder for all that it writes, whose path is also its mark: in the environment of the workers, and by
- * `children.ts` of all that they start. A guard ends what is left of it, however the run
- * ends.
+ * `children.ts` of all that they start. A guard ends what is left of it, however the run ends.
  */
 export default ({ tmpDir }: TestProject) => {
   const folder = mkdtempSync(join(tmpdir(), 'psys-kill-'))
   // Some tests run as other users.
   chmodSync(folder, 0o711)
-  const guard = spawn(process.execPath, [GUARD, 'wait', folder, tmpDir], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    // A Ctrl-C at the terminal is not for it.
-    detached: true,
-  })
+  const command = [GUARD, 'wait', folder, tmpDir]
+  // Detached: a Ctrl-C at the terminal is not for the guard.
+  const guard = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'inherit'], detached: true })
+  const killed = text(guard.stdout)
   const { TMPDIR } = process.env
   Object.assign(process.env, { TEST_RUN: folder, TMPDIR: folder })
-  let left = ''
-  guard.stdout.setEncoding('utf8').on('data', (chunk) => {
-    left += chunk
-  })
   return async () => {
     guard.stdin.end()
-    await once(guard, 'close')
+    const left = await killed
     process.env['TMPDIR'] = TMPDIR
     if (left !== '') throw new Error(`Left behind, and now killed:\n${left}`)
   }

@@ -2,9 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent, request } from 'node:https'
-import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
+import { text } from 'node:stream/consumers'
+import { type ConnectionOptions, connect } from 'node:tls'
 import type { emptyFolder } from './folder.ts'
-import { KILL } from './post.ts'
+import { KILL, present } from './post.ts'
+import { conversationOn } from './raw.ts'
 
 type Folder = ReturnType<typeof emptyFolder>
 
@@ -12,21 +14,7 @@ const openssl = (...args: readonly string[]) => execFileSync('openssl', args, { 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
 
 /** A certificate and its key: as files, and as the text that a client takes. */
-export interface Identity {
-  certFile: string
-  keyFile: string
-  cert: string
-  key: string
-}
-
-interface Wanted {
-  /** As openssl takes it. Default: the name as CN. */
-  subject?: string
-  /** `DNS:a.example`. */
-  alternative?: string
-  /** From when and to when, in days from now. Default: yesterday to tomorrow. */
-  days?: readonly [from: number, to: number]
-}
+export type Identity = ReturnType<ReturnType<typeof authority>['issue']>
 
 const time = (days: number) =>
   `${new Date(Date.now() + days * 86_400_000).toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`
@@ -41,40 +29,25 @@ export const authority = (folder: Folder, ca: string) => {
     config,
     `[ca]\ndefault_ca = a\n[a]\ndatabase = ${file('index')}\nrand_serial = yes\nunique_subject = no\ncopy_extensions = copy
 new_certs_dir = ${folder.path}\ncertificate = ${caFile}\nprivate_key = ${file('ca.key')}\ndefault_md = sha256
-default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\norganizationName = optional\n`,
+default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\n`,
   )
-  const usage = ['-addext', 'keyUsage=keyCertSign,cRLSign']
-  openssl(
-    'req',
-    '-x509',
-    '-days',
-    '2',
-    ...NEW_KEY,
-    '-keyout',
-    file('ca.key'),
-    '-subj',
-    `/CN=${ca}`,
-    ...usage,
-    '-out',
-    caFile,
-  )
+  const subject = ['-subj', `/CN=${ca}`, '-addext', 'keyUsage=keyCertSign,cRLSign']
+  openssl('req', '-x509', '-days', '2', ...NEW_KEY, '-keyout', file('ca.key'), ...subject, '-out', caFile)
 
   return {
     caFile,
     ca: readFileSync(caFile, 'utf8'),
-    issue: (
-      name: string,
-      { subject = `/CN=${name}`, alternative, days: [from, to] = [-1, 1] }: Wanted = {},
-    ): Identity => {
+    /** Issues a certificate, with an alternative name such as `DNS:a.example`; `days` are counted from now. */
+    issue: (name: string, { alternative = '', days: [from, to] = [-1, 1] } = {}) => {
       const [certFile, keyFile, request] = [file(`${name}.pem`), file(`${name}.key`), file(`${name}.csr`)]
-      const names = alternative === undefined ? [] : ['-addext', `subjectAltName=${alternative}`]
-      openssl('req', '-new', ...NEW_KEY, '-keyout', keyFile, '-subj', subject, ...names, '-out', request)
+      const names = alternative === '' ? [] : ['-addext', `subjectAltName=${alternative}`]
+      openssl('req', '-new', ...NEW_KEY, '-keyout', keyFile, '-subj', `/CN=${name}`, ...names, '-out', request)
       const dates = ['-startdate', time(from), '-enddate', time(to)]
       openssl('ca', '-batch', '-notext', '-config', config, ...dates, '-in', request, '-out', certFile)
       return { certFile, keyFile, cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') }
     },
     /** Revokes a certificate and returns the list of all that are. */
-    revoke: ({ certFile }: Identity) => {
+    revoke: ({ certFile }: { certFile: string }) => {
       openssl('ca', '-config', config, '-revoke', certFile)
       return openssl('ca', '-gencrl', '-config', config).toString()
     },
@@ -84,7 +57,7 @@ default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\norganizationName =
 /** The certificate of a server on loopback. */
 export const LOOPBACK = { alternative: 'DNS:localhost,IP:127.0.0.1' }
 
-export interface Asking {
+interface Asking {
   method?: string
   path?: string
   headers?: Readonly<Record<string, string | undefined>>
@@ -99,40 +72,17 @@ export const askTls = async (
   client: ConnectionOptions,
   { method = 'POST', path = KILL, headers = {}, body = {}, agent = new Agent({ ...client }) }: Asking = {},
 ) => {
-  const all = Object.entries({ 'content-type': 'application/json', ...headers }).filter(
-    ([, value]) => value !== undefined,
-  )
-  const sending = request(url + path, { method, agent, headers: Object.fromEntries(all) })
+  const all = { 'content-type': 'application/json', ...headers }
+  const sending = request(url + path, { method, agent, headers: Object.fromEntries(present(all)) })
   sending.end(typeof body === 'string' ? body : JSON.stringify(body))
   const [response] = await once(sending, 'response')
-  let text = ''
-  for await (const chunk of response) text += chunk
-  const { statusCode, headers: received } = response
-  return { status: Number(statusCode), text, headers: received, connection: received.connection }
+  return { status: Number(response.statusCode), text: await text(response), headers: response.headers }
 }
 
 /** A connection over TLS on which a test says what it likes. */
 export const openTls = async (url: string, options: ConnectionOptions) => {
   const { hostname, port } = new URL(url)
-  const socket: TLSSocket = connect({ host: hostname, port: Number(port), ...options })
-  socket.on('error', () => {})
+  const socket = connect({ host: hostname, port: Number(port), ...options })
   await once(socket, 'secureConnect')
-  let text = ''
-  socket.setEncoding('latin1').on('data', (chunk) => {
-    text += chunk
-  })
-  const closed = new Promise<string>((resolve) => socket.once('close', () => resolve(text)))
-  return {
-    socket,
-    closed,
-    /** Resolves with all received once it matches. */
-    until: (pattern: RegExp) =>
-      new Promise<string>((resolve, reject) => {
-        const look = () => pattern.test(text) && resolve(text)
-        socket.on('data', look)
-        closed.then(() => reject(new Error(`Closed after ${JSON.stringify(text)}`)))
-        look()
-      }),
-    [Symbol.dispose]: () => socket.destroy(),
-  }
+  return conversationOn(socket)
 }
