@@ -29,7 +29,7 @@ describe('a PID', () => {
   test.each([
     ...['1234', '1234.0', '12.34e2', '12340E-1', '"1234"', '"001234"', '" 1234 "', '"\\t\\r\\n\\u000b\\f1234\\n"'],
     ...['"\\u00a0\\u2028\\u3000\\ufeff1234"', `"${'0'.repeat(400)}1234"`, '1,"pid":1234', '1234,"dryRun":false'],
-  ])('may be %.60s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
+  ])('may be %s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
 
   const numbers = ['0', '-0', '-1', '-1234', '1.5', '1234.0000001', '5e-324', '1e400', '-1e400', '1e16']
   const unsafe = ['9007199254740992', '9007199254740993', '"9007199254740992"', '"9007199254740993"']
@@ -38,7 +38,7 @@ describe('a PID', () => {
   const otherDigits = ['١٢', '１２', '²', '五', 'Ⅷ', '\u200b12', '12\u200b', '\u180e12', '9'.repeat(400)]
   const strings = [...halfParsed, ...odd, ...otherDigits].map((text) => JSON.stringify(text))
   const types = ['null', 'true', 'false', '[]', '[5]', '["5"]', '{}', '{"pid":5}', '{"valueOf":5}']
-  test.each([...numbers, ...unsafe, ...strings, ...types])('cannot be %.40s', async (pid) => {
+  test.each([...numbers, ...unsafe, ...strings, ...types])('cannot be %s', async (pid) => {
     await expectAnswer(`{"pid":${pid}}`, INVALID_PID)
     await expectAnswer(`{"pid":1234,"pid":${pid},"waitMs":0}`, INVALID_PID)
   })
@@ -58,7 +58,7 @@ describe('a body', () => {
     ...['pid=1234', '{pid:1234}', "{'pid':1234}", '{"pid":1234,}', '{"pid":1234}//', '{"pid":01234}', '{"pid":+1}'],
     ...['{"pid":.5}', '{"pid":NaN}', '{"pid":0x10}', '{"pid":1_000}', '{"pid":"12', '{"pid":"\n12"}', '\0'],
     ...['\u00a0{"pid":1234}', '{"pid":1234}\0', ')]}\'\n{"pid":1234}', '<pid>1234</pid>'],
-  ])('that is %.30j is not JSON', (body) => expectAnswer(body, NOT_JSON))
+  ])('that is %j is not JSON', (body) => expectAnswer(body, NOT_JSON))
 
   test.each([
     ['a byte order mark', '\ufeff{"pid":1234}', OK],
