@@ -146,12 +146,14 @@ describe('the request to a peer', () => {
     ['https://proxy.example/hosts/a//', 'https://proxy.example/hosts/a'],
     ['http://peer/api/connections/kill', 'http://peer', FIELDS, TOKEN],
   ])('at %s is announced, then goes to %s with the PID, the fields and the token', async (url, at, fields, token) => {
+    using timeout = vi.spyOn(AbortSignal, 'timeout')
     const fetch = answering(404, textOf(answers.ESRCH))
     const onSignal = vi.fn()
     const { terminate } = remoteSignaller({ url, token, fetch })
     expect(await terminate(PID, { ...DELIVERY, ...fields, onSignal })).toEqual({ code: 'ESRCH' })
     expect(onSignal).toHaveBeenCalledExactlyOnceWith({ code: 'forwarded' })
     expect(onSignal).toHaveBeenCalledBefore(fetch)
+    expect(timeout.mock.calls).toEqual([[5000]])
     expect(fetch).toHaveBeenCalledExactlyOnceWith(`${at}/api/connections/kill`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
@@ -173,24 +175,18 @@ describe('the request to a peer', () => {
     await expect(outcome).rejects.toBe('has left')
   })
 
-  test('may take its timeout, and waitMs in addition', async () => {
-    using timeout = vi.spyOn(AbortSignal, 'timeout')
-    const fetch = answering(404, '{"error":"Process not found"}')
-    await remoteSignaller({ url: 'http://peer', fetch }).terminate(PID, { ...DELIVERY, waitMs: 60_000 })
-    await remoteSignaller({ url: 'http://peer', fetch, timeoutMs: 100 }).terminate(PID, DELIVERY)
-    expect(timeout.mock.calls).toEqual([[65_000], [100]])
-    // Without a listener, Node 20 may collect the signal before it fires.
-    for (const { value } of timeout.mock.results) expect(getEventListeners(value, 'abort')).toHaveLength(1)
-  })
-
   test.each([
     ['does not answer', () => {}],
     ['does not end its answer', (_request, response) => response.writeHead(200).write('{"ok":')],
-  ] satisfies [string, RequestListener][])('fails if the peer %s in time', async (_, answer) => {
+  ] satisfies [string, RequestListener][])('fails if the peer %s in its timeout and waitMs', async (_, answer) => {
+    using timeout = vi.spyOn(AbortSignal, 'timeout')
     using peer = await startPeer(answer)
-    const { kill, causes } = gateway({ url: peer.url, timeoutMs: 100 })
-    expect(await kill({})).toEqual(FAILED)
+    const { kill, causes } = gateway({ url: peer.url, timeoutMs: 50 })
+    expect(await kill({ waitMs: 100 })).toEqual(FAILED)
     expect(causes).toMatchObject([{ name: 'TimeoutError' }])
+    expect(timeout.mock.calls).toEqual([[150]])
+    // Without a listener, Node 20 may collect the signal before it fires.
+    for (const { value } of timeout.mock.results) expect(getEventListeners(value, 'abort')).toHaveLength(1)
   })
 
   test.each([

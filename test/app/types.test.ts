@@ -28,13 +28,10 @@ type Answers<Post extends Kill | ServerKill> = {
 }
 
 describe('the typed client', () => {
-  test('has one method, alone and mounted', () => {
+  test('has one method, alone and mounted, with these fields, and one body for each status', () => {
     expectTypeOf<keyof typeof alone>().toEqualTypeOf<'$post' | '$url' | '$path'>()
     expectTypeOf(mounted.api.connections.kill).toEqualTypeOf(alone)
     expectTypeOf(mounted.base.api.connections.kill.$post).toEqualTypeOf(alone.$post)
-  })
-
-  test('takes the fields', () => {
     expectTypeOf<InferRequestType<Kill>['json']>().toEqualTypeOf<{
       pid: number | string
       instance?: string | undefined
@@ -43,9 +40,6 @@ describe('the typed client', () => {
       command?: string | undefined
       comment?: string | undefined
     }>()
-  })
-
-  test('narrows each status to its body, and a server has more of them', () => {
     expectTypeOf<Answers<Kill>>().toEqualTypeOf<{
       200: { ok: true; exited?: boolean | undefined; dryRun?: true | undefined; process?: Outcome['process'] }
       400: `Invalid ${'pid' | Field | 'comment'}` | 'Unknown field'
@@ -81,7 +75,8 @@ describe('the typed client', () => {
   })
 })
 
-test('a signaller must have terminate, and can return only outcomes of the table', () => {
+test('an app must have a signaller, which must have terminate and return outcomes of the table', () => {
+  expectTypeOf<object>().not.toExtend<Parameters<typeof createApp>[0]>()
   expectTypeOf({ terminate: () => ({ code: 'sent' as const }) }).toExtend<Signaller>()
   expectTypeOf<{ terminate: (pid: number) => Promise<{ code: 'EPERM'; command: string }> }>().toExtend<Signaller>()
   expectTypeOf<{ supports: ['startedBefore']; terminate: () => Outcome }>().not.toExtend<Signaller>()
@@ -93,7 +88,6 @@ test('a signaller must have terminate, and can return only outcomes of the table
   >()
 })
 
-test('an app must have a signaller, and declares its context variable', () => {
-  expectTypeOf<object>().not.toExtend<Parameters<typeof createApp>[0]>()
+test('the attempt is a context variable', () => {
   expectTypeOf<Context['var']['killAttempt']>().toEqualTypeOf<KillAttempt | undefined>()
 })

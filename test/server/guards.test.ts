@@ -64,14 +64,10 @@ describe('allowProxy', () => {
     expect(await behind(allowProxy(true))({ [name]: 'a' })).toEqual(PASSED)
   })
 
-  test.each(['X-Via', 'Forward', 'X-Forwarded', 'Viaduct'])('passes a request with %s', async (name) =>
-    expect(await behind(allowProxy())({ [name]: 'via' })).toEqual(PASSED),
-  )
-
   test.each([
     [['Host', 'a', 'VIA', '1.1 proxy'], 'via'],
     [['Host', 'via', 'From', 'x-real-ip'], undefined],
-    [['Viaduct', 'a'], undefined],
+    [['X-Via', 'a', 'Forward', 'a', 'X-Forwarded', 'a', 'Viaduct', 'a'], undefined],
   ])('on Node looks at the headers as they came: in %j it finds %s', async (rawHeaders, found) => {
     // Not at these, because it would take long to make them.
     const answer = await behind(allowProxy())({ 'X-Real-IP': 'a' }, { env: { incoming: { rawHeaders } } })

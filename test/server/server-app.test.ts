@@ -14,7 +14,6 @@ const HOST = refusal(403, 'Host not allowed', 'host')
 const PROXY = refusal(403, 'Proxy not allowed', 'proxy')
 const FOREIGN = refusal(403, 'Origin not allowed', 'origin')
 const UNKNOWN = refusal(401, 'Unauthorized', 'token unknown')
-const MISSING = refusal(401, 'Unauthorized', 'token missing')
 const NO_PATH = refusal(404, 'Not Found', 'path')
 
 type Headers = Record<string, string>
@@ -49,43 +48,34 @@ describe('the order of the checks is Host, proxy, origin, preflight, guards, tok
     ['preflight', { method: 'OPTIONS' }, [204, '', null]],
     ['guards', { headers: { 'x-closed': 'yes' } }, refusal(401, 'Unauthorized', 'certificate')],
     ['token', { headers: { authorization: 'Bearer wrong' } }, UNKNOWN],
+    ['method', { method: 'GET' }, refusal(405, 'Method Not Allowed', 'method')],
     ['size', { headers: { 'content-length': '5000' } }, refusal(413, 'Payload Too Large', 'size')],
     ['type', { headers: { 'content-type': 'text/plain' } }, refusal(400, 'Invalid pid', 'content-type')],
     ['body', { body: '{"pid":"1e3"}' }, refusal(400, 'Invalid pid', 'pid')],
     ['nothing', {}, OK],
   ]
-  /** Sends a request of an allowed page, which may read each answer of an allowed host and origin. */
-  const expectAnswer = async (answer: readonly unknown[], ...all: Asked[]) => {
+  const PAIRS = CHECKS.flatMap(([name, asked, answer], index) =>
+    CHECKS.slice(index).map(([later, other]) => [name, later, asked, other, answer] as const),
+  )
+
+  test.each(PAIRS)('%s, before %s', async (_name, _later, asked, other, answer) => {
     const { ask, pids, records } = serverWith({ ...GUARDED, guards: [closed] })
-    const sent = Object.assign({ ...GOOD, 'content-length': '12' }, ...all.map((asked) => asked.headers))
-    const response = await ask(Object.assign({}, ...all, { headers: sent }))
+    const sent = { ...GOOD, 'content-length': '12', ...other.headers, ...asked.headers }
+    const response = await ask({ ...other, ...asked, headers: sent })
     const { status, headers } = response
     const reason = headers.get('psys-kill-reason')
     expect([status, await response.text(), reason]).toEqual(answer)
     expect(pids).toEqual(answer === OK ? [1234] : [])
+    // The page may read each answer, if its host and origin are allowed.
     expect(headers.get('access-control-allow-origin')).toBe(status === 403 ? null : ORIGIN)
     const record = { status, id: headers.get('x-request-id'), ...(reason && { outcome: 'refused', reason }) }
     expect(records()).toMatchObject([record])
-  }
-
-  test.each(CHECKS.map(([name, ...rest], index) => [name, index, ...rest] as const))(
-    '%s, before those that follow',
-    async (_name, index, asked, answer) => {
-      for (const [, other] of CHECKS.slice(index)) await expectAnswer(answer, other, asked)
-    },
-  )
-
-  test('a wrong method after the token', async () => {
-    const { ask } = serverWith(GUARDED)
-    expect(await told(ask({ method: 'GET', headers: { host: 'localhost' } }))).toEqual(MISSING)
-    const response = await ask({ method: 'GET', headers: GOOD })
-    expect(response.headers.get('allow')).toBe('POST')
-    expect(await told(response)).toEqual(refusal(405, 'Method Not Allowed', 'method'))
   })
 
   test('the token before any of the body is read', async () => {
     const body = new ReadableStream({ pull: () => expect.unreachable('the body was read') }, { highWaterMark: 0 })
-    expect(await told(serverWith(GUARDED).ask({ headers: { host: 'localhost' }, body }))).toEqual(MISSING)
+    const missing = refusal(401, 'Unauthorized', 'token missing')
+    expect(await told(serverWith(GUARDED).ask({ headers: { host: 'localhost' }, body }))).toEqual(missing)
   })
 
   test('and before them all comes prepare, once', async () => {
