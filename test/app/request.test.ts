@@ -32,13 +32,12 @@ describe('a PID', () => {
   ])('may be %s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
 
   const numbers = ['0', '-0', '-1', '-1234', '1.5', '1234.0000001', '5e-324', '1e400', '-1e400', '1e16']
-  const unsafe = ['9007199254740992', '9007199254740993', '"9007199254740992"', '"9007199254740993"']
   const halfParsed = ['12abc', 'abc', '1e3', '0x10', '0b11', '1.9', '12.', '12.0', '+5', '-5', '0', '00', '-0']
   const odd = ['', ' ', '1 2', '1,2', '1_000', '12n', 'NaN', 'Infinity', 'null', 'true', '\0', '12\0', '1\n2']
   const otherDigits = ['١٢', '１２', '²', '五', 'Ⅷ', '\u200b12', '12\u200b', '\u180e12', '9'.repeat(400)]
   const strings = [...halfParsed, ...odd, ...otherDigits].map((text) => JSON.stringify(text))
   const types = ['null', 'true', 'false', '[]', '[5]', '["5"]', '{}', '{"pid":5}', '{"valueOf":5}']
-  test.each([...numbers, ...unsafe, ...strings, ...types])('cannot be %s', async (pid) => {
+  test.each([...numbers, ...strings, ...types])('cannot be %s', async (pid) => {
     await expectAnswer(`{"pid":${pid}}`, INVALID_PID)
     await expectAnswer(`{"pid":1234,"pid":${pid},"waitMs":0}`, INVALID_PID)
   })
@@ -78,10 +77,9 @@ describe('a body', () => {
     ...['text/json', 'application/jsonp', 'application/json5', 'application/json-seq', 'xapplication/json', ';'],
     ...['text/plain, application/json', 'application/json, text/plain', 'text/plain;application/json'],
   ]
-  test.each([...json.map((type) => [type, OK] as const), ...others.map((type) => [type, NOT_SENT_AS_JSON] as const)])(
-    'sent as %j',
-    (type, answer) => expectAnswer(latin1('{"pid":1234}'), answer, { 'content-type': type }),
-  )
+  const body = latin1('{"pid":1234}')
+  test.each(json)('sent as %j', (type) => expectAnswer(body, OK, { 'content-type': type }))
+  test.each(others)('sent as %j', (type) => expectAnswer(body, NOT_SENT_AS_JSON, { 'content-type': type }))
 })
 
 const CHUNKED = { 'transfer-encoding': 'chunked' }

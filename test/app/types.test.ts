@@ -75,7 +75,8 @@ describe('the typed client', () => {
   })
 })
 
-test('an app must have a signaller, which must have terminate and return outcomes of the table', () => {
+test('an app declares its context variable, and must have a signaller, whose terminate returns outcomes', () => {
+  expectTypeOf<Context['var']['killAttempt']>().toEqualTypeOf<KillAttempt | undefined>()
   expectTypeOf<object>().not.toExtend<Parameters<typeof createApp>[0]>()
   expectTypeOf({ terminate: () => ({ code: 'sent' as const }) }).toExtend<Signaller>()
   expectTypeOf<{ terminate: (pid: number) => Promise<{ code: 'EPERM'; command: string }> }>().toExtend<Signaller>()
@@ -86,8 +87,4 @@ test('an app must have a signaller, which must have terminate and return outcome
   expectTypeOf<Outcome['code']>().toEqualTypeOf<
     'sent' | 'exited' | 'running' | 'would send' | 'ESRCH' | 'EPERM' | 'too many waits' | `no ${Field}`
   >()
-})
-
-test('the attempt is a context variable', () => {
-  expectTypeOf<Context['var']['killAttempt']>().toEqualTypeOf<KillAttempt | undefined>()
 })

@@ -13,7 +13,6 @@ const OK = [200, '{"ok":true}', null]
 const HOST = refusal(403, 'Host not allowed', 'host')
 const PROXY = refusal(403, 'Proxy not allowed', 'proxy')
 const FOREIGN = refusal(403, 'Origin not allowed', 'origin')
-const UNKNOWN = refusal(401, 'Unauthorized', 'token unknown')
 const NO_PATH = refusal(404, 'Not Found', 'path')
 
 type Headers = Record<string, string>
@@ -47,7 +46,7 @@ describe('the order of the checks is Host, proxy, origin, preflight, guards, tok
     ['origin', { headers: { origin: 'http://evil.example' } }, FOREIGN],
     ['preflight', { method: 'OPTIONS' }, [204, '', null]],
     ['guards', { headers: { 'x-closed': 'yes' } }, refusal(401, 'Unauthorized', 'certificate')],
-    ['token', { headers: { authorization: 'Bearer wrong' } }, UNKNOWN],
+    ['token', { headers: { authorization: 'Bearer wrong' } }, refusal(401, 'Unauthorized', 'token unknown')],
     ['method', { method: 'GET' }, refusal(405, 'Method Not Allowed', 'method')],
     ['size', { headers: { 'content-length': '5000' } }, refusal(413, 'Payload Too Large', 'size')],
     ['type', { headers: { 'content-type': 'text/plain' } }, refusal(400, 'Invalid pid', 'content-type')],
