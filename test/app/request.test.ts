@@ -128,8 +128,7 @@ describe.each([{ 'content-length': '12' }, CHUNKED])('a body with %j that the ho
       .use((c, next) => read(c).then(next))
       .route('/', createApp({ signaller, onError: (cause) => causes.push(String(cause)) }))
     using server = await startPeer(getRequestListener(service.fetch), { reads: isParsed })
-    const type = { 'content-type': 'application/json' }
-    const init = { method: 'POST', headers: type, body: bodyOf(text), ...STREAMING }
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: bodyOf(text), ...STREAMING }
     expect(await told(fetch(server.url + KILL, init))).toEqual(answer)
     if (!isParsed) expect(await told(postRaw(service, bodyOf(text), headers))).toEqual(answer)
     const advice = 'Error: The body was read before: mount psys-kill before body parsers'

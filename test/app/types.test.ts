@@ -1,6 +1,6 @@
 import { type Context, Hono } from 'hono'
 import { hc, type InferRequestType, type InferResponseType } from 'hono/client'
-import { describe, expect, expectTypeOf, test } from 'vitest'
+import { expect, expectTypeOf, test } from 'vitest'
 import { type AppType, createApp, type KillAttempt, type Outcome, type Signaller } from '../../src/index.ts'
 import { createServerApp, type ServerAppType } from '../../src/server/index.ts'
 
@@ -27,52 +27,50 @@ type Answers<Post extends Kill | ServerKill> = {
     : InferResponseType<Post, Status>
 }
 
-describe('the typed client', () => {
-  test('has one method, alone and mounted, with these fields, and one body for each status', () => {
-    expectTypeOf<keyof typeof alone>().toEqualTypeOf<'$post' | '$url' | '$path'>()
-    expectTypeOf(mounted.api.connections.kill).toEqualTypeOf(alone)
-    expectTypeOf(mounted.base.api.connections.kill.$post).toEqualTypeOf(alone.$post)
-    expectTypeOf<InferRequestType<Kill>['json']>().toEqualTypeOf<{
-      pid: number | string
-      instance?: string | undefined
-      waitMs?: number | undefined
-      dryRun?: boolean | undefined
-      command?: string | undefined
-      comment?: string | undefined
-    }>()
-    expectTypeOf<Answers<Kill>>().toEqualTypeOf<{
-      200: { ok: true; exited?: boolean | undefined; dryRun?: true | undefined; process?: Outcome['process'] }
-      400: `Invalid ${'pid' | Field | 'comment'}` | 'Unknown field'
-      403: 'Permission denied'
-      404: 'Process not found'
-      413: 'Payload Too Large'
-      500: 'Failed to kill process'
-      501: `${Field} is not supported here`
-      503: 'Too many waits'
-    }>()
-    type Guarded = 401 | 403 | 404 | 405
-    expectTypeOf<Pick<Answers<ServerKill>, Guarded>>().toEqualTypeOf<{
-      401: 'Unauthorized'
-      403: 'Permission denied' | `${'Host' | 'Proxy' | 'Origin'} not allowed`
-      404: 'Process not found' | 'Not Found'
-      405: 'Method Not Allowed'
-    }>()
-    expectTypeOf<Omit<Answers<ServerKill>, Guarded>>().toEqualTypeOf<Omit<Answers<Kill>, Guarded>>()
-  })
+test('the typed client has one method, alone and mounted, with these fields, and one body for each status', () => {
+  expectTypeOf<keyof typeof alone>().toEqualTypeOf<'$post' | '$url' | '$path'>()
+  expectTypeOf(mounted.api.connections.kill).toEqualTypeOf(alone)
+  expectTypeOf(mounted.base.api.connections.kill.$post).toEqualTypeOf(alone.$post)
+  expectTypeOf<InferRequestType<Kill>['json']>().toEqualTypeOf<{
+    pid: number | string
+    instance?: string | undefined
+    waitMs?: number | undefined
+    dryRun?: boolean | undefined
+    command?: string | undefined
+    comment?: string | undefined
+  }>()
+  expectTypeOf<Answers<Kill>>().toEqualTypeOf<{
+    200: { ok: true; exited?: boolean | undefined; dryRun?: true | undefined; process?: Outcome['process'] }
+    400: `Invalid ${'pid' | Field | 'comment'}` | 'Unknown field'
+    403: 'Permission denied'
+    404: 'Process not found'
+    413: 'Payload Too Large'
+    500: 'Failed to kill process'
+    501: `${Field} is not supported here`
+    503: 'Too many waits'
+  }>()
+  type Guarded = 401 | 403 | 404 | 405
+  expectTypeOf<Pick<Answers<ServerKill>, Guarded>>().toEqualTypeOf<{
+    401: 'Unauthorized'
+    403: 'Permission denied' | `${'Host' | 'Proxy' | 'Origin'} not allowed`
+    404: 'Process not found' | 'Not Found'
+    405: 'Method Not Allowed'
+  }>()
+  expectTypeOf<Omit<Answers<ServerKill>, Guarded>>().toEqualTypeOf<Omit<Answers<Kill>, Guarded>>()
+})
 
-  test('narrows in use, and calls what answers', async () => {
-    for (const { $post } of [alone, mounted.api.connections.kill, mounted.base.api.connections.kill]) {
-      const killed = await $post({ json: { pid: 1234, waitMs: 100 } })
-      expect(killed.status === 200 && (await killed.json()).exited).toBe(true)
-      const large = await $post({ json: { pid: 1234, comment: 'x'.repeat(5000) } })
-      const error = large.status === 413 && ((await large.json()).error satisfies 'Payload Too Large')
-      expect(error).toBe('Payload Too Large')
-    }
-    const foreign = await served.$post({ json: { pid: 1234 } })
-    expect(foreign.status === 403 && (await foreign.json()).error).toBe('Host not allowed')
-    const list = await mounted.list.$get()
-    expectTypeOf(await list.json()).toEqualTypeOf<number[]>()
-  })
+test('the typed client narrows in use, and calls what answers', async () => {
+  for (const { $post } of [alone, mounted.api.connections.kill, mounted.base.api.connections.kill]) {
+    const killed = await $post({ json: { pid: 1234, waitMs: 100 } })
+    expect(killed.status === 200 && (await killed.json()).exited).toBe(true)
+    const large = await $post({ json: { pid: 1234, comment: 'x'.repeat(5000) } })
+    const error = large.status === 413 && ((await large.json()).error satisfies 'Payload Too Large')
+    expect(error).toBe('Payload Too Large')
+  }
+  const foreign = await served.$post({ json: { pid: 1234 } })
+  expect(foreign.status === 403 && (await foreign.json()).error).toBe('Host not allowed')
+  const list = await mounted.list.$get()
+  expectTypeOf(await list.json()).toEqualTypeOf<number[]>()
 })
 
 test('an app declares its context variable, and must have a signaller, whose terminate returns outcomes', () => {

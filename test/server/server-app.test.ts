@@ -3,7 +3,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { refuse } from '../../src/app/attempt.ts'
 import { KILL_PATH, serverAnswers } from '../../src/app/contract.ts'
 import { createServerApp, type ServerOptions } from '../../src/server/index.ts'
-import { recordingSignaller, refusal, STREAMING, told } from '../support/post.ts'
+import { conditionalSignaller, refusal, STREAMING, told } from '../support/post.ts'
 import { TOKEN } from '../support/server.ts'
 
 const ORIGIN = 'https://tools.example'
@@ -19,7 +19,7 @@ type Headers = Record<string, string>
 type Asked = { path?: string; method?: string; headers?: Headers; body?: BodyInit }
 
 const serverWith = (options: Partial<ServerOptions> = {}) => {
-  const signaller = recordingSignaller()
+  const signaller = conditionalSignaller()
   const lines: string[] = []
   const log = { write: (line: string) => lines.push(line) }
   const server = createServerApp({ signaller, log, ...options })
@@ -91,10 +91,10 @@ test.each<[Partial<ServerOptions>, Headers, readonly unknown[]]>([
   [{}, { via: '1.1 proxy' }, PROXY],
   [{ token: TOKEN }, { via: '1.1 proxy' }, OK],
   [{ allowProxy: true }, { via: '1.1 proxy' }, OK],
-  [{ token: TOKEN, allowProxy: false }, { via: '1.1 proxy' }, PROXY],
+  [{ maxWaits: 0 }, {}, refusal(503, 'Too many waits', 'too many waits')],
 ])('with the options %j, %j is answered %j', async (options, headers, answer) => {
-  const { authorization } = GOOD
-  expect(await told(serverWith(options).ask({ headers: { authorization, ...headers } }))).toEqual(answer)
+  const all = { authorization: GOOD.authorization, ...headers }
+  expect(await told(serverWith(options).ask({ headers: all, body: '{"pid":1234,"waitMs":0}' }))).toEqual(answer)
 })
 
 test.each<[Headers, method: string, readonly unknown[]]>([
@@ -124,9 +124,4 @@ test.each(['guards', 'signaller'])('an unexpected error of the %s is a 500, and 
   const cause = expect.stringMatching(/^Error: the secret cause\n +at /)
   expect(records()).toMatchObject([{ outcome: 'failed', status: 500, error: cause }])
   expect(error).not.toHaveBeenCalled()
-})
-
-test('maxWaits reaches the app, and 0 is a limit too', async () => {
-  const busy = refusal(503, 'Too many waits', 'too many waits')
-  expect(await told(serverWith({ maxWaits: 0 }).ask({ body: '{"pid":1234,"waitMs":5}' }))).toEqual(busy)
 })
