@@ -133,6 +133,7 @@ test.each<Partial<RemoteSignallerOptions>>([
 ])('what cannot be used is a TypeError that does not repeat it: %j', (options) => {
   const create = () => remoteSignaller({ url: 'http://peer', ...options })
   expect(create).toThrow(TypeError)
+  expect(create).toThrow(/^The (URL|token) of the peer must (have|begin) /)
   expect(create).not.toThrow(SECRET)
 })
 
