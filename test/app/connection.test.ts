@@ -6,39 +6,35 @@ import { closeSignal, endWaits } from '../../src/app/connection.ts'
 const socketOf = (destroyed = false) => Object.assign(new EventEmitter(), { destroyed })
 const over1 = (socket: object) => ({ httpVersionMajor: 1, socket })
 
-/** The signal that a request gets, and a way for its client to leave. */
-const ask = async (incoming?: object) => {
-  const signals: AbortSignal[] = []
-  const app = new Hono().get('/', (c) => {
-    signals.push(closeSignal(c))
-    return c.text('ok')
-  })
-  const client = new AbortController()
+let signal = AbortSignal.abort('none')
+const app = new Hono().get('/', (c) => {
+  signal = closeSignal(c)
+  return c.text('ok')
+})
+/** The signal that a request of a client gets. */
+const ask = async (incoming?: object, client = new AbortController()) => {
   await app.request('/', { signal: client.signal }, incoming && { incoming })
-  const [signal = AbortSignal.abort('none')] = signals
-  return { signal, leave: () => client.abort() }
+  return signal
 }
 
 test('over HTTP/1 on Node the requests of a socket share a signal, which aborts when the socket closes', async () => {
-  const [one, two] = [socketOf(), socketOf()]
-  const [first, second, other] = [await ask(over1(one)), await ask(over1(one)), await ask(over1(two))]
-  expect(second.signal).toBe(first.signal)
+  const [one, client] = [socketOf(), new AbortController()]
+  const [first, second, other] = [await ask(over1(one), client), await ask(over1(one)), await ask(over1(socketOf()))]
+  expect(second).toBe(first)
   expect(one.listenerCount('close')).toBe(1)
-  first.leave()
-  expect(first.signal.aborted).toBe(false)
+  client.abort()
+  expect(first.aborted).toBe(false)
   one.emit('close')
-  expect([first.signal.aborted, other.signal.aborted]).toEqual([true, false])
-  expect((await ask(over1(socketOf(true)))).signal.aborted).toBe(true)
+  expect([first.aborted, other.aborted]).toEqual([true, false])
+  expect((await ask(over1(socketOf(true)))).aborted).toBe(true)
 })
 
 test('endWaits ends the waits of this connection, and those that are about to begin', async () => {
-  const [one, two, idle] = [socketOf(), socketOf(), socketOf()]
-  const [first, other] = [await ask(over1(one)), await ask(over1(two))]
-  endWaits(one)
-  endWaits(idle)
-  expect([first.signal.aborted, other.signal.aborted]).toEqual([true, false])
-  expect((await ask(over1(one))).signal.aborted).toBe(true)
-  expect((await ask(over1(idle))).signal.aborted).toBe(true)
+  const [one, idle] = [socketOf(), socketOf()]
+  const [first, other] = [await ask(over1(one)), await ask(over1(socketOf()))]
+  for (const socket of [one, idle]) endWaits(socket)
+  expect([first.aborted, other.aborted]).toEqual([true, false])
+  for (const socket of [one, idle]) expect((await ask(over1(socket))).aborted).toBe(true)
 })
 
 test.each([
@@ -46,8 +42,8 @@ test.each([
   ['without a socket', { httpVersionMajor: 1 }],
   ['on other runtimes', undefined],
 ])('%s, it is the signal of the request', async (_where, incoming) => {
-  const { signal, leave } = await ask(incoming)
-  expect(signal.aborted).toBe(false)
-  leave()
-  expect(signal.aborted).toBe(true)
+  const client = new AbortController()
+  const { aborted } = await ask(incoming, client)
+  client.abort()
+  expect([aborted, signal.aborted]).toEqual([false, true])
 })

@@ -29,16 +29,15 @@ describe('a PID', () => {
   test.each([
     ...['1234', '1234.0', '12.34e2', '12340E-1', '"1234"', '"001234"', '" 1234 "', '"\\t\\r\\n\\u000b\\f1234\\n"'],
     ...['"\\u00a0\\u2028\\u3000\\ufeff1234"', `"${'0'.repeat(400)}1234"`, '1,"pid":1234', '1234,"dryRun":false'],
-  ])('may be %.60s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
+  ])('may be %s', (pid) => expectAnswer(`{"pid":${pid}}`, OK))
 
   const numbers = ['0', '-0', '-1', '-1234', '1.5', '1234.0000001', '5e-324', '1e400', '-1e400', '1e16']
-  const unsafe = ['9007199254740992', '9007199254740993', '"9007199254740992"', '"9007199254740993"']
   const halfParsed = ['12abc', 'abc', '1e3', '0x10', '0b11', '1.9', '12.', '12.0', '+5', '-5', '0', '00', '-0']
   const odd = ['', ' ', '1 2', '1,2', '1_000', '12n', 'NaN', 'Infinity', 'null', 'true', '\0', '12\0', '1\n2']
   const otherDigits = ['١٢', '１２', '²', '五', 'Ⅷ', '\u200b12', '12\u200b', '\u180e12', '9'.repeat(400)]
   const strings = [...halfParsed, ...odd, ...otherDigits].map((text) => JSON.stringify(text))
   const types = ['null', 'true', 'false', '[]', '[5]', '["5"]', '{}', '{"pid":5}', '{"valueOf":5}']
-  test.each([...numbers, ...unsafe, ...strings, ...types])('cannot be %.40s', async (pid) => {
+  test.each([...numbers, ...strings, ...types])('cannot be %s', async (pid) => {
     await expectAnswer(`{"pid":${pid}}`, INVALID_PID)
     await expectAnswer(`{"pid":1234,"pid":${pid},"waitMs":0}`, INVALID_PID)
   })
@@ -58,7 +57,7 @@ describe('a body', () => {
     ...['pid=1234', '{pid:1234}', "{'pid':1234}", '{"pid":1234,}', '{"pid":1234}//', '{"pid":01234}', '{"pid":+1}'],
     ...['{"pid":.5}', '{"pid":NaN}', '{"pid":0x10}', '{"pid":1_000}', '{"pid":"12', '{"pid":"\n12"}', '\0'],
     ...['\u00a0{"pid":1234}', '{"pid":1234}\0', ')]}\'\n{"pid":1234}', '<pid>1234</pid>'],
-  ])('that is %.30j is not JSON', (body) => expectAnswer(body, NOT_JSON))
+  ])('that is %j is not JSON', (body) => expectAnswer(body, NOT_JSON))
 
   test.each([
     ['a byte order mark', '\ufeff{"pid":1234}', OK],
@@ -78,45 +77,25 @@ describe('a body', () => {
     ...['text/json', 'application/jsonp', 'application/json5', 'application/json-seq', 'xapplication/json', ';'],
     ...['text/plain, application/json', 'application/json, text/plain', 'text/plain;application/json'],
   ]
-  test.each([...json.map((type) => [type, OK] as const), ...others.map((type) => [type, NOT_SENT_AS_JSON] as const)])(
-    'sent as %j',
-    (type, answer) => expectAnswer(latin1('{"pid":1234}'), answer, { 'content-type': type }),
-  )
+  const body = latin1('{"pid":1234}')
+  test.each(json)('sent as %j', (type) => expectAnswer(body, OK, { 'content-type': type }))
+  test.each(others)('sent as %j', (type) => expectAnswer(body, NOT_SENT_AS_JSON, { 'content-type': type }))
 })
 
-/** A valid body of this many bytes, a third of them in white space of three bytes. */
-const bodyOf = (bytes: number) => {
-  const wide = `{"pid":"1234${'\u3000'.repeat(Math.floor((bytes - 14) / 9))}`
-  return new TextEncoder().encode(`${wide}${' '.repeat(bytes - 2 - Buffer.byteLength(wide))}"}`)
-}
-const slices = (body: Uint8Array<ArrayBuffer>, size: number) =>
-  Array.from({ length: Math.ceil(body.length / size) }, (_, i) => body.slice(i * size, (i + 1) * size))
 const CHUNKED = { 'transfer-encoding': 'chunked' }
+const BESIDES = { ...CHUNKED, 'content-length': '12' }
 
-describe.each<[string, (body: Uint8Array<ArrayBuffer>) => [BodyInit, Headers]]>([
-  ['with a declared length', (body) => [body, { 'content-length': String(body.length) }]],
-  ['without a declared length', (body) => [body, {}]],
-  ['in chunks of 7 bytes', (body) => [streamOf(slices(body, 7)).stream, CHUNKED]],
-  ['in chunks, and a length besides', (body) => [body, { ...CHUNKED, 'content-length': '12' }]],
-])('a body %s', (_name, send) => {
-  test.each([
-    [4096, OK, 'application/json'],
-    // Its type and its syntax are not looked at.
-    [4097, TOO_LARGE, 'text/plain'],
-    [100_000, TOO_LARGE, 'application/json'],
-  ] as const)('of %i bytes', (bytes, answer, type) => {
-    const [body, headers] = send(bodyOf(bytes))
-    return expectAnswer(body, answer, { ...headers, 'content-type': type })
-  })
-})
-
-test('of a stream without end no more is taken than the limit', async () => {
-  const endless = function* () {
-    while (true) yield new Uint8Array(1024).fill(32)
-  }
-  const { stream, taken } = streamOf({ [Symbol.iterator]: endless })
-  await expectAnswer(stream, TOO_LARGE)
-  expect(taken()).toBe(5)
+test.each([
+  [4096, CHUNKED, 4096, OK],
+  [4096, BESIDES, 4096, OK],
+  [9000, CHUNKED, 4097, TOO_LARGE],
+  [9000, BESIDES, 4097, TOO_LARGE],
+] as const)('of a body in %i chunks of one byte, with %j, %i are read', async (bytes, headers, count, answer) => {
+  // The space takes three bytes.
+  const body = new TextEncoder().encode('{"pid":"1234\u3000"}'.padEnd(bytes - 2))
+  const { stream, taken } = streamOf(Array.from(body, (byte) => Uint8Array.of(byte)))
+  await expectAnswer(stream, answer, headers)
+  expect(taken()).toBe(count)
 })
 
 // No HTTP parser lets them through.
@@ -137,49 +116,39 @@ test.each([{ 'content-length': '12' }, {}])('a body that ends early is no error 
   await expectAnswer(new ReadableStream({ pull: failing }), NOT_JSON, headers)
 })
 
-describe.each([
-  ['with a declared length', { 'content-length': '12' }],
-  ['in chunks', CHUNKED],
-])('a body %s that the host has read before', (_name, headers) => {
+describe.each([{ 'content-length': '12' }, CHUNKED])('a body with %j that the host has read before', (headers) => {
   const bodyOf = (text: string) => ('transfer-encoding' in headers ? streamOf([latin1(text)]).stream : text)
 
-  /** Asks a service whose middleware runs before psys-kill. `isParsed`: a body parser runs even before the service. */
-  const ask = async (middleware: (c: Context) => unknown, text: string, isParsed = false) => {
+  type Read = (c: Context) => Promise<unknown>
+  /** Asks a service that reads the body first, here and over HTTP, or one behind a body parser. */
+  const expectAfter = async (read: Read, text: string, answer: Answer, isParsed = false) => {
     const causes: string[] = []
     const signaller = conditionalSignaller()
     const service = new Hono()
-      .use(async (c, next) => {
-        await middleware(c)
-        await next()
-      })
+      .use((c, next) => read(c).then(next))
       .route('/', createApp({ signaller, onError: (cause) => causes.push(String(cause)) }))
     using server = await startPeer(getRequestListener(service.fetch), { reads: isParsed })
-    const type = { 'content-type': 'application/json' }
-    const init = { method: 'POST', headers: type, body: bodyOf(text), ...STREAMING }
-    const answer = await told(fetch(server.url + KILL, init))
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: bodyOf(text), ...STREAMING }
+    expect(await told(fetch(server.url + KILL, init))).toEqual(answer)
     if (!isParsed) expect(await told(postRaw(service, bodyOf(text), headers))).toEqual(answer)
-    return { answer, causes: [...new Set(causes)], pids: [...new Set(signaller.pids)] }
-  }
-  const CLONES = (c: Context) => c.req.raw.clone().text()
-  const TAKEN = {
-    answer: FAILED,
-    causes: ['Error: The body was read before: mount psys-kill before body parsers'],
-    pids: [],
+    const advice = 'Error: The body was read before: mount psys-kill before body parsers'
+    expect(new Set(causes)).toEqual(new Set(answer === FAILED ? [advice] : []))
+    expect(new Set(signaller.pids)).toEqual(new Set(answer === OK ? [1234] : []))
   }
 
   test.each([
     ['json', (c: Context) => c.req.json().catch(() => {})],
     ['text', (c: Context) => c.req.text()],
     ['arrayBuffer', (c: Context) => c.req.arrayBuffer()],
-    ['raw.clone', CLONES],
-  ])('by %s is there for psys-kill too', async (_how, reads) => {
-    expect(await ask(reads, '{"pid":1234}')).toEqual({ answer: OK, causes: [], pids: [1234] })
-    for (const text of ['{"pid":1234 ', ...(reads === CLONES ? [] : [''])])
-      expect(await ask(reads, text)).toEqual({ answer: NOT_JSON, causes: [], pids: [] })
+    ['raw.clone', (c: Context) => c.req.raw.clone().text()],
+  ])('by %s is there for psys-kill too', async (how, read) => {
+    await expectAfter(read, '{"pid":1234}', OK)
+    await expectAfter(read, '{"pid":1234 ', NOT_JSON)
+    if (how !== 'raw.clone') await expectAfter(read, '', NOT_JSON)
   })
 
   test.each(['{"pid":1234}', '{"pid":1234 '])('by others is a 500 that says what to do: %s', async (text) => {
-    expect(await ask((c) => c.req.raw.text(), text)).toEqual(TAKEN)
-    expect(await ask(() => {}, text, true)).toEqual(TAKEN)
+    await expectAfter((c) => c.req.raw.text(), text, FAILED)
+    await expectAfter(async () => {}, text, FAILED, true)
   })
 })
