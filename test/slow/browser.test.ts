@@ -141,35 +141,26 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium
     expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
   })
 
-  test('a page of an allowed origin looks, kills, and reads the answers and their reasons', async () => {
+  test('a page of an allowed origin, with the token, looks, kills, and reads the answers and their reasons', async () => {
     const origin = `http://tools.example:${port}`
-    await using server = await startAllowing(origin)
-    using target = startSleeper()
-    const { pid } = target
-    const url = server.url + KILL
-    await expect(postAt(`http://evil.example:${port}`, url, { pid })).rejects.toThrow('TypeError')
-    await expect(postAt(origin, url, { pid }, { credentials: 'include' })).rejects.toThrow('TypeError')
-    const look = await postAt(origin, url, { pid, dryRun: true })
-    expect(JSON.parse(look.text)).toMatchObject({ ok: true, dryRun: true, process: { command: 'sleep' } })
-    expect(await postAt(origin, url, { pid, command: 'x' })).toMatchObject({ status: 404, reason: 'other command' })
-    expect(target.isAlive()).toBe(true)
-    const { id, ...answer } = await postAt(origin, url, { pid })
-    expect(answer).toEqual({ status: 200, text: '{"ok":true}', reason: null })
-    expect(await server.record((record) => record['id'] === id)).toMatchObject({ pid, outcome: 'sent' })
-  })
-
-  test('if there is a token, such a page needs it', async () => {
-    const origin = `http://localhost:${port}`
     await using server = await startAllowing(origin, { PSYS_KILL_TOKEN: TOKEN })
     using target = startSleeper()
-    const ask = (from: string, headers: Record<string, string>) =>
-      postAt(from, server.url + KILL, { pid: target.pid }, { headers })
-    const authorization = `Bearer ${TOKEN}`
-    expect(await ask(origin, {})).toMatchObject({ status: 401, reason: 'token missing' })
-    expect(await ask(origin, { authorization: `${authorization}x` })).toMatchObject({ reason: 'token unknown' })
-    await expect(ask(`http://127.0.0.1:${port}`, { authorization })).rejects.toThrow('TypeError')
+    const { pid } = target
+    const headers = { authorization: `Bearer ${TOKEN}` }
+    const ask = (body: object, init: RequestInit = { headers }, from = origin) =>
+      postAt(from, server.url + KILL, body, init)
+    await expect(ask({ pid }, { headers }, `http://evil.example:${port}`)).rejects.toThrow('TypeError')
+    await expect(ask({ pid }, { headers, credentials: 'include' })).rejects.toThrow('TypeError')
+    expect(await ask({ pid }, {})).toMatchObject({ status: 401, reason: 'token missing' })
+    const wrong = { authorization: `${headers.authorization}x` }
+    expect(await ask({ pid }, { headers: wrong })).toMatchObject({ status: 401, reason: 'token unknown' })
+    const look = await ask({ pid, dryRun: true })
+    expect(JSON.parse(look.text)).toMatchObject({ ok: true, dryRun: true, process: { command: 'sleep' } })
+    expect(await ask({ pid, command: 'x' })).toMatchObject({ status: 404, reason: 'other command' })
     expect(target.isAlive()).toBe(true)
-    expect(await ask(origin, { authorization })).toMatchObject({ status: 200 })
+    const { id, ...answer } = await ask({ pid })
+    expect(answer).toEqual({ status: 200, text: '{"ok":true}', reason: null })
+    expect(await server.record((record) => record['id'] === id)).toMatchObject({ pid, outcome: 'sent' })
   })
 
   describe("the README's page", () => {
