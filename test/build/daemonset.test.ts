@@ -43,7 +43,12 @@ test('build/Dockerfile starts the built file as user 0, beyond loopback, on its 
 })
 
 describe('build/daemonset.yaml', () => {
-  test('sees the processes of the node, and has the capability to kill them and no other', () => {
+  test('runs the image of this release, which sees the processes of the node, and can kill them and nothing else', () => {
+    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels)
+    expect(container.image).toMatch(new RegExp(`/psys-kill:${packageJson.version}$`))
+    expect(dockerfile).toContain(`-t psys-kill:${packageJson.version} .`)
+    expect(container.command).toBeUndefined()
+    expect(pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual((2 * GRACE_MS) / 1000)
     expect(pod).toMatchObject({ hostPID: true, automountServiceAccountToken: false, enableServiceLinks: false })
     expect(pod).not.toHaveProperty('hostNetwork')
     expect(container.securityContext).toEqual({
@@ -51,14 +56,6 @@ describe('build/daemonset.yaml', () => {
       ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
       ...{ seccompProfile: { type: 'RuntimeDefault' }, appArmorProfile: { type: 'Unconfined' } },
     })
-  })
-
-  test('selects its own pods, runs the image of this release, and lets it end requests in flight', () => {
-    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels)
-    expect(container.image).toMatch(new RegExp(`/psys-kill:${packageJson.version}$`))
-    expect(dockerfile).toContain(`-t psys-kill:${packageJson.version} .`)
-    expect(container.command).toBeUndefined()
-    expect(pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual((2 * GRACE_MS) / 1000)
   })
 
   test('has settings with which the server starts, and probes that it answers', async () => {

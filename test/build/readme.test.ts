@@ -132,11 +132,11 @@ const runSession = async (block: Block) => {
   expect(withoutNumbers(await run(session, ['bash', '-c', script], undefined))).toBe(withoutNumbers(`${block.text}\n`))
 }
 
-/** How to ask what a block exports: an app, or the handler of a route; undefined for anything else. */
-const senderTo = (exported: unknown): Send | undefined => {
-  if (exported instanceof Hono) return exported.request
-  if (typeof exported !== 'function') return undefined
-  return (path, init) => exported(new Request(`http://localhost${path}`, init))
+/** How to ask an app, or the handler of a route. Nothing else is asked. */
+const sendersTo = (exported: unknown): Send[] => {
+  if (exported instanceof Hono) return [exported.request]
+  if (typeof exported !== 'function') return []
+  return [(path, init) => exported(new Request(`http://localhost${path}`, init))]
 }
 
 const runTypeScript = async (block: Block) => {
@@ -146,8 +146,7 @@ const runTypeScript = async (block: Block) => {
   const output = await run(block, [process.execPath, file], url)
   for (const [, expected] of text.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) expect(output).toContain(expected)
   if (/^export /m.test(text)) {
-    const exported: unknown[] = Object.values(await import(file))
-    for (const send of exported.flatMap((each) => senderTo(each) ?? [])) {
+    for (const send of Object.values(await import(file)).flatMap(sendersTo)) {
       using target = await startTarget()
       const log = vi.spyOn(console, 'log').mockReturnValue()
       await killThrough(block, send, target.pid)

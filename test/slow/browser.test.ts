@@ -8,10 +8,7 @@ import { startSleeper, startTarget, type Target } from '../support/processes.ts'
 import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
 import { hasChromium, postFrom, startChromium } from './chromium.ts'
 
-interface Prey {
-  url: string
-  pid: number
-}
+type Prey = { url: string; pid: number }
 
 /** Each runs in a page, and resolves when it has tried everything. What the browser forbids is no error. */
 const ATTACKS: Record<string, (prey: Prey) => Promise<unknown>> = {

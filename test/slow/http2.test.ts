@@ -12,8 +12,7 @@ import { startSleeper, startTarget } from '../support/processes.ts'
 import { TOKEN } from '../support/server.ts'
 import { authority, LOOPBACK } from '../support/tls.ts'
 
-const WHAT = 'checks :authority and the token, kills, and ends a wait when its stream closes'
-test(`behind node:http2 it ${WHAT}`, async (context) => {
+test('behind node:http2 it checks :authority and token, kills, and ends a wait with its stream', async (context) => {
   needsOpenssl(context)
   using folder = emptyFolder()
   const { ca, issue } = authority(folder, 'ours')

@@ -1,6 +1,4 @@
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer, request } from 'node:http'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
@@ -30,36 +28,22 @@ afterAll(async () => {
   folder[Symbol.dispose]()
 })
 
-/** As the rewrites of Next do: it changes Host, and adds what a proxy adds. */
-const startRewrites = async (port: number, upstream: string) => {
-  const server = createServer((incoming, outgoing) => {
-    if (incoming.url === '/') return outgoing.setHeader('content-type', 'text/html').end('<title>tools</title>')
-    const { host } = new URL(upstream)
-    const headers = { ...incoming.headers, host, 'x-forwarded-host': incoming.headers.host, 'x-forwarded-for': '::1' }
-    const passed = request(upstream + incoming.url, { method: incoming.method, headers }, (response) => {
-      outgoing.writeHead(response.statusCode ?? 502, response.headers)
-      response.pipe(outgoing)
-    })
-    return incoming.pipe(passed)
-  }).listen(port, '127.0.0.1')
-  await once(server, 'listening')
-  return { [Symbol.dispose]: () => server.close().closeAllConnections() }
-}
-
 /** The rows of the README's table: what is in front, and the options for it. */
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const rows = readme.matchAll(/^\| (.+?) \| `(--allow-proxy [^`]+)` \|/gm)
 const recipes = Array.from(rows, ([, front = '', options = '']) => [front, options.split(' ')] as const)
 
-const startFront = async (front: string, port: number, upstream: string) => {
-  if (front.startsWith('`rewrites`')) return startRewrites(port, upstream)
+const startFront = (front: string, port: number, upstream: string) => {
   let listen = `listen 127.0.0.1:${port};`
   if (front.startsWith('TLS')) {
     const { certFile, keyFile } = authority(folder, 'web').issue('tools', { alternative: 'DNS:tools.example' })
     listen = `listen 127.0.0.1:${port} ssl; ssl_certificate ${certFile}; ssl_certificate_key ${keyFile};`
   }
-  const host = front === 'nginx, `proxy_pass` alone' ? '' : 'proxy_set_header Host $host;'
-  return startNginx(`server { ${listen} server_name tools.example; default_type text/html;
+  let host = 'proxy_set_header Host $host;'
+  if (front === 'nginx, `proxy_pass` alone') host = ''
+  // As Next does.
+  if (front.startsWith('`rewrites`')) host = 'proxy_set_header X-Forwarded-Host $http_host;'
+  return startNginx(`server { ${listen} default_type text/html;
     location = / { return 200 "<title>tools</title>"; }
     location /api/ { proxy_pass ${upstream}; proxy_set_header X-Forwarded-For $remote_addr; ${host} } }`)
 }
