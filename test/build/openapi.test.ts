@@ -13,8 +13,6 @@ import { TOKEN } from '../support/server.ts'
 const table = { ...answers, ...serverAnswers }
 const asJson = (value: unknown) => JSON.parse(JSON.stringify(value))
 const { requestBody, responses } = document.paths[KILL].post
-const exampleOf = (name: string, status: number) =>
-  responses[status]?.content['application/json'].examples[name.replaceAll(' ', '-')]
 
 test('the package has the document, and its parts as psys-kill/openapi, without references', async () => {
   const built = readFileSync(new URL('../../build/dist/openapi.json', import.meta.url), 'utf8')
@@ -115,7 +113,8 @@ describe('the standalone server', () => {
   test.each([...outcomes, ...Object.entries(others)])('answers %s as documented', async (name, request) => {
     const answer = await request()
     const value = await bodyOf(answer)
-    expect(exampleOf(name, answer.status)).toEqual({ summary: expect.any(String), value })
+    const example = responses[answer.status]?.content['application/json'].examples[name.replaceAll(' ', '-')]
+    expect(example).toEqual({ summary: expect.any(String), value })
     expect(answer.headers.has('x-request-id')).toBe(true)
   })
 

@@ -6,7 +6,7 @@ import { Duplex } from 'node:stream'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import { expect, test, vi } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
-import { describeWith } from '../support/needs.ts'
+import { describeWith, needsOpenssl } from '../support/needs.ts'
 import { startTarget } from '../support/processes.ts'
 import { exchange, killRequest, openRaw } from '../support/raw.ts'
 import { BUILT_FILE, type RunningServer, startServer } from '../support/server.ts'
@@ -210,39 +210,38 @@ describeWith(['Linux', 'openssl'], 'over TLS, a flood of', () => {
   })
 })
 
-describeWith(['Linux', 'openssl'], 'a client', () => {
-  test('that keeps the server waiting is dropped: after 5 s, or 10 s if its head is complete', async () => {
-    using folder = emptyFolder()
-    const { ours, args } = certify(folder)
-    await using server = await start()
-    await using secure = await start(...args)
-    /** Sends some bytes, and others one by one each second. Returns the seconds until the end, and the answer. */
-    const last = async (opening: ReturnType<typeof openRaw | typeof openTls>, bytes = '', slowly = '') => {
-      using connection = await opening
-      const { socket, closed } = connection
-      const start = performance.now()
-      socket.write(bytes)
-      const rest = [...slowly]
-      const drip = setInterval(() => socket.write(rest.shift() ?? ''), 1000)
-      const text = await closed
-      clearInterval(drip)
-      return [(performance.now() - start) / 1000, text.slice(0, 12)] as const
-    }
-    const plain = (...bytes: string[]) => last(openRaw(server.url), ...bytes)
-    const timeout = 'HTTP/1.1 408'
-    const clients: [least: number, answer: string, ended: ReturnType<typeof last>][] = [
-      [4, timeout, plain()],
-      [4, timeout, plain('', HEAD.repeat(9))],
-      [9, timeout, plain(`${HEAD}Content-Length: 99\r\n\r\n`, ' '.repeat(99))],
-      [4, 'HTTP/1.1 200', plain('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')],
-      [4, '', last(openRaw(secure.url))],
-      [4, timeout, last(openTls(secure.url, { ca: ours.ca }))],
-    ]
-    for (const [least, answer, ended] of clients) {
-      const [seconds, text] = await ended
-      expect(text).toBe(answer)
-      expect(seconds).toBeGreaterThan(least)
-      expect(seconds).toBeLessThan(10 * least)
-    }
-  })
+test('a client that keeps the server waiting is dropped: after 5 s, or 10 s if its head is complete', async (context) => {
+  needsOpenssl(context)
+  using folder = emptyFolder()
+  const { ours, args } = certify(folder)
+  await using server = await start()
+  await using secure = await start(...args)
+  /** Sends some bytes, and others one by one each second. Returns the seconds until the end, and the answer. */
+  const last = async (opening: ReturnType<typeof openRaw | typeof openTls>, bytes = '', slowly = '') => {
+    using connection = await opening
+    const { socket, closed } = connection
+    const start = performance.now()
+    socket.write(bytes)
+    const rest = [...slowly]
+    const drip = setInterval(() => socket.write(rest.shift() ?? ''), 1000)
+    const text = await closed
+    clearInterval(drip)
+    return [(performance.now() - start) / 1000, text.slice(0, 12)] as const
+  }
+  const plain = (...bytes: string[]) => last(openRaw(server.url), ...bytes)
+  const timeout = 'HTTP/1.1 408'
+  const clients: [least: number, answer: string, ended: ReturnType<typeof last>][] = [
+    [4, timeout, plain()],
+    [4, timeout, plain('', HEAD.repeat(9))],
+    [9, timeout, plain(`${HEAD}Content-Length: 99\r\n\r\n`, ' '.repeat(99))],
+    [4, 'HTTP/1.1 200', plain('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')],
+    [4, '', last(openRaw(secure.url))],
+    [4, timeout, last(openTls(secure.url, { ca: ours.ca }))],
+  ]
+  for (const [least, answer, ended] of clients) {
+    const [seconds, text] = await ended
+    expect(text).toBe(answer)
+    expect(seconds).toBeGreaterThan(least)
+    expect(seconds).toBeLessThan(10 * least)
+  }
 })

@@ -137,7 +137,7 @@ beforeAll(async () => {
 
 const LANGUAGE = '--module nodenext --target es2022 --lib es2022,dom,dom.iterable --types node --strict'
 const STRICT = `${LANGUAGE} --exactOptionalPropertyTypes --allowImportingTsExtensions --resolveJsonModule`
-/** It checks the libraries too. */
+/** Without skipLibCheck: the types of the libraries are checked too. */
 const TYPED = [STRICT, 'service.ts', 'client.ts'] as const
 
 const startHost = ({ path }: Project, file: string, ...args: string[]) =>
@@ -204,7 +204,7 @@ describe('the tarball', () => {
 
   test('is clean to publint and attw', async () => {
     expect((await runTool('publint', 'run', tarball.tarball, '--strict')).stdout).toContain('All good!')
-    const options = ['--profile', 'esm-only', '--format', 'ascii', '--no-color']
+    const options = '--profile esm-only --format ascii --no-color'.split(' ')
     const { stdout } = await runTool('attw', tarball.tarball, ...options)
     for (const entry of Object.keys(packageJson.exports)) expect(stdout).toContain(`psys-kill${entry.slice(1)}`)
   })
