@@ -9,9 +9,9 @@ import { describeWith } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { BUILT_FILE, health, startServer, TOKEN } from '../support/server.ts'
 
-const read = (name: string) => readFileSync(new URL(`../../build/${name}`, import.meta.url), 'utf8')
-const dockerfile = read('Dockerfile')
-const { spec } = parse(read('daemonset.yaml'), { version: '1.1' })
+const inRoot = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
+const dockerfile = readFileSync(inRoot('build/Dockerfile'), 'utf8')
+const { spec } = parse(readFileSync(inRoot('build/daemonset.yaml'), 'utf8'), { version: '1.1' })
 const pod = spec.template.spec
 const [container] = pod.containers
 
@@ -29,51 +29,33 @@ const startImage = async (args: readonly string[], tokenFile: string, mode: numb
   const command = [process.execPath, ...entryPoint.slice(0, -1), BUILT_FILE]
   return await startServer({ command, args: args.map((arg) => own[arg] ?? arg), env: { PORT: '0' } })
 }
-const NOT_LOOPBACK = /^http:\/\/0\.0\.0\.0:(\d+)$/
+const NOT_LOOPBACK = /^http:\/\/0\.0\.0\.0:\d+$/
 
-describe('build/Dockerfile', () => {
-  test('starts the built file with Node, as user 0', async () => {
-    expect(fileURLToPath(new URL(`../../${source}`, import.meta.url))).toBe(BUILT_FILE)
-    expect([node, entryPoint.at(-1)]).toEqual(['node', copied])
-    expect(entryPoint).toContain('--max-old-space-size=128')
-    expect(instruction('USER')).toBe('0')
-  })
-
-  test('has arguments with which the server starts beyond loopback, on its default port, with a token', async () => {
-    const args: string[] = JSON.parse(instruction('CMD'))
-    await using server = await startImage(args, '/run/psys-kill.token', 0o600)
-    expect(server.url).toMatch(NOT_LOOPBACK)
-    expect(args).not.toContain('--port')
-    expect(instruction('EXPOSE')).toBe('3000')
-    expect((await server.kill({ pid: 0 })).status).toBe(401)
-  })
+test('build/Dockerfile starts the built file as user 0, beyond loopback, on its default port, with a token', async () => {
+  expect(inRoot(source)).toBe(BUILT_FILE)
+  expect([node, ...entryPoint]).toEqual(['node', '--max-old-space-size=128', expect.any(String), copied])
+  const args: string[] = JSON.parse(instruction('CMD'))
+  await using server = await startImage(args, '/run/psys-kill.token', 0o600)
+  expect(server.url).toMatch(NOT_LOOPBACK)
+  expect(args).not.toContain('--port')
+  expect([instruction('USER'), instruction('EXPOSE')]).toEqual(['0', '3000'])
+  expect((await server.kill({ pid: 0 })).status).toBe(401)
 })
 
 describe('build/daemonset.yaml', () => {
-  test('sees the processes of the node, and has the capability to kill them and no other', () => {
-    expect(pod.hostPID).toBe(true)
-    expect(pod.hostNetwork).toBeUndefined()
-    expect(pod.automountServiceAccountToken).toBe(false)
-    expect(pod.enableServiceLinks).toBe(false)
-    expect(container.securityContext).toMatchObject({
-      runAsUser: 0,
-      capabilities: { drop: ['ALL'], add: ['KILL'] },
-      allowPrivilegeEscalation: false,
-      readOnlyRootFilesystem: true,
-      appArmorProfile: { type: 'Unconfined' },
-    })
-    expect(container.securityContext.privileged).toBeUndefined()
-  })
-
-  test('runs the image of this release, and lets it end requests in flight', () => {
+  test('runs the image of this release, which sees the processes of the node, and can kill them and nothing else', () => {
+    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels)
     expect(container.image).toMatch(new RegExp(`/psys-kill:${packageJson.version}$`))
     expect(dockerfile).toContain(`-t psys-kill:${packageJson.version} .`)
     expect(container.command).toBeUndefined()
     expect(pod.terminationGracePeriodSeconds).toBeGreaterThanOrEqual((2 * GRACE_MS) / 1000)
-  })
-
-  test('selects its own pods', () => {
-    expect(spec.template.metadata.labels).toEqual(spec.selector.matchLabels)
+    expect(pod).toMatchObject({ hostPID: true, automountServiceAccountToken: false, enableServiceLinks: false })
+    expect(pod).not.toHaveProperty('hostNetwork')
+    expect(container.securityContext).toEqual({
+      ...{ runAsUser: 0, runAsGroup: 0, capabilities: { drop: ['ALL'], add: ['KILL'] } },
+      ...{ allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
+      ...{ seccompProfile: { type: 'RuntimeDefault' }, appArmorProfile: { type: 'Unconfined' } },
+    })
   })
 
   test('has settings with which the server starts, and probes that it answers', async () => {
@@ -85,11 +67,10 @@ describe('build/daemonset.yaml', () => {
     expect(port.hostPort).toBe(3000)
     await using server = await startImage(container.args, `${mount.mountPath}/token`, volume.secret.defaultMode)
     expect(server.stderr()).toMatch(/^psys-kill: The token travels in clear text[^\n]+\n$/)
-    const [, ownPort = ''] = NOT_LOOPBACK.exec(server.url) ?? []
-    for (const probe of ['startupProbe', 'livenessProbe', 'readinessProbe']) {
-      expect(container[probe].httpGet).toEqual({ path: '/healthz', port: port.name })
-      expect(await health(`http://127.0.0.1:${ownPort}`)).toBe(200)
-    }
+    expect(server.url).toMatch(NOT_LOOPBACK)
+    const probe = { httpGet: { path: '/healthz', port: port.name } }
+    expect(container).toMatchObject({ startupProbe: probe, livenessProbe: probe, readinessProbe: probe })
+    expect(await health(server.url)).toBe(200)
     expect((await server.kill({ pid: 0 })).status).toBe(401)
   })
 })

@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { transform } from 'esbuild'
-import { afterAll, beforeAll, describe, expect, type TestContext, test, vi } from 'vitest'
+import { Hono } from 'hono'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { answers, REASONS, serverAnswers } from '../../src/app/contract.ts'
 import { HELP } from '../../src/standalone/options.ts'
 import { emptyFolder } from '../support/folder.ts'
@@ -28,9 +28,8 @@ import { BUILT_FILE, type RunningServer, startServer } from '../support/server.t
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const TOKEN = 'the-token-of-the-server'
-const documents = ['README.md', 'wrangler-incompatible.md']
-  .filter((name) => existsSync(join(ROOT, name)))
-  .map((name) => ({ name, text: readFileSync(join(ROOT, name), 'utf8') }))
+const DOCUMENTS = ['README.md', 'wrangler-incompatible.md']
+const readRoot = (name: string) => readFileSync(join(ROOT, name), 'utf8')
 
 const folder = emptyFolder()
 let openServer: RunningServer
@@ -68,41 +67,17 @@ const localized = async (block: Block) => {
   return { text, url: serves ? `http://127.0.0.1:${own}` : undefined }
 }
 
-const tokenIn = (block: Block) =>
-  /(?:requireToken\((?:\{ \w+: )?|\btoken: )'([^']+)'/.exec(block.text)?.[1] ?? (namesToken(block) ? TOKEN : undefined)
+type Send = (path: string, init: RequestInit) => Response | Promise<Response>
 
 /** Asks a service for a kill as a client of it would. */
-const killThrough = async (
-  block: Block,
-  send: (url: string, init: RequestInit) => Response | Promise<Response>,
-  pid: number,
-) => {
-  const token = tokenIn(block)
+const killThrough = async (block: Block, send: Send, pid: number) => {
+  const [, token = TOKEN] = /(?:requireToken\((?:\{ \w+: )?|\btoken: )'([^']+)'/.exec(block.text) ?? []
   const path = /^kill (\S+)$/.exec(block.directive)?.[1] ?? KILL
-  const response = await send(path, {
-    method: 'POST',
-    headers: {
-      'content-type': 'application/json',
-      host: 'localhost',
-      ...(token !== undefined && { authorization: `Bearer ${token}` }),
-    },
-    body: JSON.stringify({ pid }),
-  })
+  const headers = { 'content-type': 'application/json', host: 'localhost', authorization: `Bearer ${token}` }
+  const response = await send(path, { method: 'POST', headers, body: JSON.stringify({ pid }) })
   const text = await response.text()
   expect([response.status, text]).toEqual([200, '{"ok":true}'])
   assertDocumented(response.status, response.headers, text)
-}
-
-/** Whether something listens there, now or soon; there is no event for it. */
-const answersSoon = async (url: string, running: () => boolean) => {
-  for (; running(); await sleep(20)) {
-    const answered = await fetch(url).then(
-      () => true,
-      () => false,
-    )
-    if (answered) return true
-  }
-  return false
 }
 
 const childrenOf = (pid: number) =>
@@ -113,30 +88,23 @@ const run = async (block: Block, command: readonly string[], url: string | undef
   using target = await startTarget()
   const [file = '', ...args] = command
   const env = { PATH: process.env['PATH'], HOME: folder.path, PID: String(target.pid), TOKEN }
-  const child = spawn(file, args, { cwd: folder.path, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(file, args, { cwd: folder.path, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 20_000 })
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.on('data', (chunk) => {
       output += chunk
     })
   const closed = once(child, 'close')
-  const running = () => child.exitCode === null && child.signalCode === null
-  const timer = setTimeout(() => child.kill('SIGKILL'), 15_000)
-  try {
-    if (url !== undefined) {
-      if (!(await answersSoon(url, running))) throw new Error(`Does not serve: ${output}`)
-      await killThrough(block, (path, init) => fetch(url + path, init), target.pid)
-      // A shell may have the server as its child, or have become the server.
-      const servers = childrenOf(child.pid ?? 0)
-      if (servers.length === 0) child.kill()
-      for (const pid of servers) process.kill(pid)
-    }
-    const [code] = await closed
-    if (url === undefined && code !== 0) throw new Error(`Exited with ${code}: ${output}`)
-  } finally {
-    clearTimeout(timer)
-    if (running()) child.kill('SIGKILL')
+  if (url !== undefined) {
+    await vi.waitFor(() => fetch(url), 15_000).catch(() => expect.unreachable(`Does not serve: ${output}`))
+    await killThrough(block, (path, init) => fetch(url + path, init), target.pid)
+    // A shell may have the server as its child, or have become the server.
+    const servers = childrenOf(child.pid ?? 0)
+    if (servers.length === 0) child.kill()
+    for (const pid of servers) process.kill(pid)
   }
+  const [code] = await closed
+  if (url === undefined && code !== 0) throw new Error(`Exited with ${code}: ${output}`)
   if (url !== undefined || /\bPID\b/.test(block.text)) expect(await target.ended).toBe('SIGTERM')
   return output
 }
@@ -159,12 +127,11 @@ const runSession = async (block: Block, printed: string) => {
   expect(withoutNumbers(output)).toBe(withoutNumbers(`${printed}\n`))
 }
 
-/** How to ask what a block exports: an app, or the handler of a route; undefined for anything else. */
-const senderTo = (exported: unknown): ((path: string, init: RequestInit) => Promise<Response>) | undefined => {
-  if (typeof exported === 'function') return (path, init) => exported(new Request(`http://localhost${path}`, init))
-  if (!exported || typeof exported !== 'object' || !('request' in exported)) return undefined
-  const { request } = exported
-  return typeof request === 'function' ? (path, init) => request.call(exported, path, init) : undefined
+/** How to ask an app, or the handler of a route. Nothing else is asked. */
+const sendersTo = (exported: unknown): Send[] => {
+  if (exported instanceof Hono) return [exported.request]
+  if (typeof exported !== 'function') return []
+  return [(path, init) => exported(new Request(`http://localhost${path}`, init))]
 }
 
 const runTypeScript = async (block: Block) => {
@@ -174,9 +141,7 @@ const runTypeScript = async (block: Block) => {
   const output = await run(block, [process.execPath, file], url)
   for (const [, expected] of text.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) expect(output).toContain(expected)
   if (/^export /m.test(text)) {
-    const exported: unknown[] = Object.values(await import(file))
-    for (const send of exported.map(senderTo)) {
-      if (!send) continue
+    for (const send of Object.values(await import(file)).flatMap(sendersTo)) {
       using target = await startTarget()
       const log = vi.spyOn(console, 'log').mockReturnValue()
       await killThrough(block, send, target.pid)
@@ -184,53 +149,40 @@ const runTypeScript = async (block: Block) => {
       if (/nodeSignaller\(/.test(text)) expect(await target.ended).toBe('SIGTERM')
     }
   }
-  return output
 }
 
 /** What the compiler says of these files, nothing where they are right. */
 const problemsIn = async (sources: readonly (readonly [name: string, text: string])[]) => {
   for (const [name, text] of sources) writeFileSync(folder.file(name), text)
-  const compilerOptions = {
-    module: 'nodenext',
-    target: 'es2023',
-    lib: ['es2023', 'dom', 'dom.iterable'],
-    types: ['node'],
-    strict: true,
-    moduleDetection: 'force',
-    noEmit: true,
-  }
-  writeFileSync(folder.file('tsconfig.json'), JSON.stringify({ compilerOptions, files: sources.map(([name]) => name) }))
-  const tsc = join(ROOT, 'node_modules/.bin/tsc')
-  return promisify(execFile)(tsc, [], { cwd: folder.path }).then(
+  const files = sources.map(([name]) => name)
+  const strict = '--module nodenext --target es2023 --lib es2023,dom,dom.iterable --types node --strict --noEmit'
+  const args = [...strict.split(' '), '--moduleDetection', 'force', ...files]
+  return promisify(execFile)(join(ROOT, 'node_modules/.bin/tsc'), args, { cwd: folder.path }).then(
     () => '',
     ({ stdout }) => stdout,
   )
 }
 
-describe.each(documents)('$name', ({ name, text }) => {
+describe.each(DOCUMENTS)('%s', (name) => {
+  const text = readRoot(name)
   const blocks = blocksOf(text)
-  const executed = blocks.filter(({ language }) => language !== 'text')
+  const named = blocks
+    .filter(({ language }) => language !== 'text')
+    .map((block) => [`${block.language} in line ${block.line}`, block] as const)
 
-  const check = async (block: Block, { skip }: TestContext) => {
+  test.for(named)('has a block that works: %s', async ([, block], { skip }) => {
     const { language, directive } = block
     const [, word, rest] = /^(\w+) (.+)$/.exec(directive) ?? []
     if (word === 'skip') return skip(rest)
     if (directive !== '' && word !== 'kill') throw new Error(`Unknown directive: ${directive}`)
-    // What these show is told by /proc.
     const next = blocks[blocks.indexOf(block) + 1]
     const printed = next?.language === 'text' ? next.text : undefined
+    // What these show is told by /proc.
     if (printed !== undefined || /dryRun/.test(block.text)) needsLinux({ skip })
-    if (language === 'ts') await runTypeScript(block)
-    else if (language !== 'sh') throw new Error(`Unknown block: ${language}`)
-    else if (printed === undefined) await runShell(block)
-    else await runSession(block, printed)
-  }
-
-  if (executed.length > 0)
-    test.for(executed.map((block) => [`${block.language} in line ${block.line}`, block] as const))(
-      'has a block that works: %s',
-      ([, block], context) => check(block, context),
-    )
+    if (printed !== undefined) return runSession(block, printed)
+    const runBlock = { sh: runShell, ts: runTypeScript }[language]
+    await (runBlock ?? expect.unreachable(`Unknown block: ${language}`))(block)
+  })
 
   test('links to what is there', () => {
     for (const target of linksOf(text)) {
@@ -243,34 +195,27 @@ describe.each(documents)('$name', ({ name, text }) => {
   })
 })
 
-describe('the tables of README.md', () => {
-  const readme = documents[0]?.text ?? ''
+const rowsLike = (pattern: RegExp) => Array.from(readRoot('README.md').matchAll(pattern), ([, ...cells]) => cells)
+const wordsIn = (cell = '') => Array.from(cell.matchAll(/`([^`]+)`/g), ([, word]) => word)
 
-  test('have every answer and no other', () => {
-    const rows = readme.matchAll(/^\|.*\| (\d{3}) \| (.*) \|$/gm)
-    const listed = [...rows].flatMap(([, status, bodies = '']) =>
-      [...bodies.matchAll(/`([^`]+)`/g)].map(([, body]) => `${status} ${body}`),
-    )
-    const given = Object.values({ ...answers, ...serverAnswers }).map(
-      ({ status, body }) => `${status} ${JSON.stringify(body)}`,
-    )
-    expect(listed.toSorted()).toEqual(given.toSorted())
-  })
-
-  test('explain every reason and no other', () => {
-    const rows = readme.matchAll(/^\| \d{3}(?:, \d{3})* \| (`[^|]+) \| [^|]+ \|$/gm)
-    const listed = [...rows].flatMap(([, words = '']) => [...words.matchAll(/`([^`]+)`/g)].map(([, word]) => word))
-    expect(listed.toSorted()).toEqual([...REASONS].toSorted())
-  })
-
-  test('have every setting and no other', () => {
-    const rows = readme.matchAll(/^\| `--([a-z-]+)`[ *]* \| `([A-Z_]+)/gm)
-    const listed = [...rows].map(([, flag, variable]) => `--${flag} ${variable}`)
-    const known = [...HELP.matchAll(/^ {2}(--[a-z-]+) +([A-Z_]+) /gm)].map(
-      ([, flag, variable]) => `${flag} ${variable}`,
-    )
-    expect(listed.toSorted()).toEqual(known.toSorted())
-  })
+test.each([
+  [
+    'answer',
+    rowsLike(/^\|.*\| (\d{3}) \| (.*) \|$/gm).flatMap(([status, cell]) => wordsIn(cell).map((body) => [status, body])),
+    Object.values({ ...answers, ...serverAnswers }).map(({ status, body }) => [`${status}`, JSON.stringify(body)]),
+  ],
+  [
+    'reason',
+    rowsLike(/^\| \d{3}(?:, \d{3})* \| (`[^|]+) \| [^|]+ \|$/gm).flatMap(([cell]) => wordsIn(cell)),
+    [...REASONS],
+  ],
+  [
+    'setting',
+    rowsLike(/^\| `(--[a-z-]+)`[ *]* \| `([A-Z_]+)/gm),
+    Array.from(HELP.matchAll(/^ {2}(--[a-z-]+) +([A-Z_]+) /gm), ([, ...names]) => names),
+  ],
+])('the tables of README.md have every %s and no other', (_what, listed, known) => {
+  expect(listed.toSorted()).toEqual(known.toSorted())
 })
 
 describe('the examples in the source', () => {
@@ -282,12 +227,10 @@ describe('the examples in the source', () => {
     import { accessLog, allowHosts, allowOrigins, allowProxy, createServerApp, requireToken } from 'psys-kill/server'
     const app = new Hono()
     const token = '${TOKEN}'`
-  const sources = [
-    ...readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).map((file) => `src/${file}`),
-    'build/openapi-parts.d.ts',
-  ].filter((file) => file.endsWith('.ts'))
-  const examples = sources.flatMap((file) => {
-    const comments = readFileSync(join(ROOT, file), 'utf8').match(/\/\*\*.*?\*\//gs) ?? []
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).map((file) => `src/${file}`)
+  const files = ['build/openapi-parts.d.ts', ...sources].filter((file) => file.endsWith('.ts'))
+  const examples = files.flatMap((file) => {
+    const comments = readRoot(file).match(/\/\*\*.*?\*\//gs) ?? []
     const blocks = comments.flatMap((comment) => blocksOf(comment.replaceAll(/^ *\* ?/gm, '')))
     return blocks.map(({ text }, index) => {
       const code = /^import /m.test(text) ? text : `${PRELUDE}\n{\n${text}\n}\n`
@@ -296,8 +239,8 @@ describe('the examples in the source', () => {
   })
 
   test('type-check, and so do the blocks', async () => {
-    const blocks = documents.flatMap(({ name, text }) =>
-      blocksOf(text)
+    const blocks = DOCUMENTS.flatMap((name) =>
+      blocksOf(readRoot(name))
         .filter(({ language, directive }) => language === 'ts' && !/^skip /.test(directive))
         .map(({ line, text: code }) => [`${name}-${line}.ts`, code] as const),
     )

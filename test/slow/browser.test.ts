@@ -1,20 +1,14 @@
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import type { Browser, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { blocksOf } from '../support/markdown.ts'
+import { startPeer } from '../support/peer.ts'
 import { KILL } from '../support/post.ts'
 import { startSleeper, startTarget, type Target } from '../support/processes.ts'
 import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
 import { hasChromium, postFrom, startChromium } from './chromium.ts'
 
-type Tail<T extends unknown[]> = T extends [unknown, ...infer Rest] ? Rest : never
-
-interface Prey {
-  url: string
-  pid: number
-}
+type Prey = { url: string; pid: number }
 
 /** Each runs in a page, and resolves when it has tried everything. What the browser forbids is no error. */
 const ATTACKS: Record<string, (prey: Prey) => Promise<unknown>> = {
@@ -59,26 +53,14 @@ const ATTACKS: Record<string, (prey: Prey) => Promise<unknown>> = {
   },
 }
 
-/** Serves a page on a port of its own. */
-const servePage = async (html = () => '<!doctype html><title>A page</title><body></body>') => {
-  const server = createServer((_request, response) => {
-    response.setHeader('content-type', 'text/html').end(html())
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  return {
-    port: String(typeof address === 'object' && address?.port),
-    [Symbol.dispose]: () => {
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
+const servePage = (html = () => '<!doctype html><title>A page</title><body></body>') =>
+  startPeer((_request, response) => response.setHeader('content-type', 'text/html').end(html()))
+const portOf = ({ url }: { url: string }) => new URL(url).port
 
 describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium)'}`, () => {
   let browser: Browser
   let page: Page
-  let pages: Disposable & { port: string }
+  let port: string
   const pending = new Set<unknown>()
 
   beforeAll(async () => {
@@ -87,12 +69,19 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium
     page.on('request', (request) => pending.add(request))
     page.on('requestfinished', (request) => pending.delete(request))
     page.on('requestfailed', (request) => pending.delete(request))
-    pages = await servePage()
+    const site = await servePage()
+    port = portOf(site)
+    return async () => {
+      await browser.close()
+      site[Symbol.dispose]()
+    }
   })
-  afterAll(async () => {
-    await browser?.close()
-    pages?.[Symbol.dispose]()
-  })
+  const postAt = async (origin: string, url: string, body: object, init?: RequestInit) => {
+    await page.goto(origin)
+    return postFrom(page, url, body, init)
+  }
+  const startAllowing = (origin: string, env = {}) =>
+    startServer({ env: { ...env, PSYS_KILL_ALLOW_ORIGIN: `https://other.example,${origin}` } })
 
   describe.each([
     ['another site', 'evil.example', '127.0.0.1'],
@@ -107,18 +96,18 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium
     beforeAll(async () => {
       server = await startServer()
       canary = startSleeper()
-      prey = { url: `http://${to}:${new URL(server.url).port}${KILL}`, pid: canary.pid }
-    })
-    afterAll(async () => {
-      // It was within reach all the time.
-      expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
-      expect(await canary.ended).toBe('SIGTERM')
-      await server[Symbol.asyncDispose]()
+      prey = { url: `http://${to}:${portOf(server)}${KILL}`, pid: canary.pid }
+      return async () => {
+        // It was within reach all the time.
+        expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
+        expect(await canary.ended).toBe('SIGTERM')
+        await server.stop()
+      }
     })
 
     test.each(Object.entries(ATTACKS))('cannot kill with %s', async (_name, attack) => {
       const before = server.records.length
-      await page.goto(`http://${from}:${pages.port}/`)
+      await page.goto(`http://${from}:${port}/`)
       await page.evaluate(attack, prey)
       await expect.poll(() => pending.size).toBe(0)
       const marker = (await server.kill({})).headers.get('x-request-id')
@@ -131,63 +120,44 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium
     })
 
     test('cannot read the answer, nor kill by going there', async () => {
-      await expect(postAt(`http://${from}:${pages.port}/`, prey.url, {})).rejects.toThrow('TypeError')
+      await expect(postAt(`http://${from}:${port}/`, prey.url, {})).rejects.toThrow('TypeError')
       await Promise.all([page.waitForURL(prey.url), page.evaluate(({ url }) => location.assign(url), prey)])
       expect(await page.textContent('body')).toMatch(/not allowed/i)
       expect(canary.isAlive()).toBe(true)
     })
   })
 
-  const postAt = async (origin: string, ...request: Tail<Parameters<typeof postFrom>>) => {
-    await page.goto(origin)
-    return postFrom(page, ...request)
-  }
-
   test('DNS rebinding does not make a page the same origin', async () => {
     using canary = startSleeper()
-    let port: string
-    {
-      using attacker = await servePage()
-      port = attacker.port
-      await page.goto(`http://evil.example:${port}/`)
-    }
+    const attacker = await servePage()
+    await page.goto(`http://evil.example:${portOf(attacker)}/`)
+    attacker[Symbol.dispose]()
     // Now another server has this name and port.
-    await using server = await startServer({ args: ['--port', port] })
+    await using server = await startServer({ env: { PORT: portOf(attacker) }, args: [] })
     expect(await postFrom(page, KILL, { pid: canary.pid })).toMatchObject({ status: 403, reason: 'host' })
     expect(await server.kill({ pid: canary.pid })).toMatchObject({ status: 200 })
   })
 
-  test('a page of an allowed origin looks, kills, and reads the answers and their reasons', async () => {
-    const origin = `http://tools.example:${pages.port}`
-    const args = ['--port', '0', '--allow-origin', `https://other.example,${origin}`]
-    await using server = await startServer({ args })
+  test('a page of an allowed origin, with the token, looks, kills, and reads the answers and their reasons', async () => {
+    const origin = `http://tools.example:${port}`
+    await using server = await startAllowing(origin, { PSYS_KILL_TOKEN: TOKEN })
     using target = startSleeper()
     const { pid } = target
-    const url = server.url + KILL
-    await expect(postAt(`http://evil.example:${pages.port}`, url, { pid })).rejects.toThrow('TypeError')
-    await expect(postAt(origin, url, { pid }, { credentials: 'include' })).rejects.toThrow('TypeError')
-    const look = await postAt(origin, url, { pid, dryRun: true })
+    const headers = { authorization: `Bearer ${TOKEN}` }
+    const ask = (body: object, init: RequestInit = { headers }, from = origin) =>
+      postAt(from, server.url + KILL, body, init)
+    await expect(ask({ pid }, { headers }, `http://evil.example:${port}`)).rejects.toThrow('TypeError')
+    await expect(ask({ pid }, { headers, credentials: 'include' })).rejects.toThrow('TypeError')
+    expect(await ask({ pid }, {})).toMatchObject({ status: 401, reason: 'token missing' })
+    const wrong = { authorization: `${headers.authorization}x` }
+    expect(await ask({ pid }, { headers: wrong })).toMatchObject({ status: 401, reason: 'token unknown' })
+    const look = await ask({ pid, dryRun: true })
     expect(JSON.parse(look.text)).toMatchObject({ ok: true, dryRun: true, process: { command: 'sleep' } })
-    expect(await postAt(origin, url, { pid, command: 'x' })).toMatchObject({ status: 404, reason: 'other command' })
+    expect(await ask({ pid, command: 'x' })).toMatchObject({ status: 404, reason: 'other command' })
     expect(target.isAlive()).toBe(true)
-    const { id, ...answer } = await postAt(origin, url, { pid })
+    const { id, ...answer } = await ask({ pid })
     expect(answer).toEqual({ status: 200, text: '{"ok":true}', reason: null })
     expect(await server.record((record) => record['id'] === id)).toMatchObject({ pid, outcome: 'sent' })
-  })
-
-  test('if there is a token, such a page needs it', async () => {
-    const origin = `http://localhost:${pages.port}`
-    const args = ['--port', '0', '--allow-origin', origin]
-    await using server = await startServer({ args, env: { PSYS_KILL_TOKEN: TOKEN } })
-    using target = startSleeper()
-    const ask = (from: string, headers: Record<string, string>) =>
-      postAt(from, server.url + KILL, { pid: target.pid }, { headers })
-    const authorization = `Bearer ${TOKEN}`
-    expect(await ask(origin, {})).toMatchObject({ status: 401, reason: 'token missing' })
-    expect(await ask(origin, { authorization: `${authorization}x` })).toMatchObject({ reason: 'token unknown' })
-    await expect(ask(`http://127.0.0.1:${pages.port}`, { authorization })).rejects.toThrow('TypeError')
-    expect(target.isAlive()).toBe(true)
-    expect(await ask(origin, { authorization })).toMatchObject({ status: 200 })
   })
 
   describe("the README's page", () => {
@@ -203,25 +173,24 @@ describe.skipIf(!hasChromium)(`in Chromium${hasChromium ? '' : ' (needs chromium
       expect(block?.text).toContain(API)
       using target = await startTarget(script)
       using site = await servePage(() => block?.text.replace(API, server.url) ?? '')
-      const origin = `http://tools.example:${site.port}`
-      await using server = await startServer({ args: ['--port', '0', '--allow-origin', origin] })
-      const own = await browser.newPage()
+      const origin = `http://tools.example:${portOf(site)}`
+      await using server = await startAllowing(origin)
       const questions: string[] = []
-      own.on('dialog', (dialog) => {
+      page.once('dialog', (dialog) => {
         questions.push(dialog.message())
         return isConfirmed ? dialog.accept() : dialog.dismiss()
       })
-      await own.goto(origin)
-      await own.fill('#pid', String(target.pid))
-      await own.click('#kill')
-      await expect.poll(() => own.textContent('#result')).toBe(result)
+      await page.goto(origin)
+      const expectResult = async (pid: string, result: string) => {
+        await page.fill('#pid', pid)
+        await page.click('#kill')
+        await expect.poll(() => page.textContent('#result')).toBe(result)
+      }
+      await expectResult(`${target.pid}`, result)
       expect(questions).toEqual([expect.stringMatching(`^Kill node \\(${target.pid}\\), started at 20..-`)])
       if (result === 'It has exited') expect(await target.ended).toBe('SIGTERM')
       else expect(target.isAlive()).toBe(true)
-      await own.fill('#pid', '12abc')
-      await own.click('#kill')
-      await expect.poll(() => own.textContent('#result')).toBe('Invalid pid')
-      await own.close()
+      await expectResult('12abc', 'Invalid pid')
     })
   })
 })

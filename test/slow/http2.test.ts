@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, createSecureServer } from 'node:http2'
 import { getRequestListener } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'
-import { beforeEach, expect, test, vi } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { nodeSignaller } from '../../src/node/node-signaller.ts'
 import { createServerApp } from '../../src/server/server-app.ts'
 import { emptyFolder } from '../support/folder.ts'
@@ -12,22 +12,18 @@ import { startSleeper, startTarget } from '../support/processes.ts'
 import { TOKEN } from '../support/server.ts'
 import { authority, LOOPBACK } from '../support/tls.ts'
 
-beforeEach(needsOpenssl)
-
-test('behind node:http2 it checks :authority and the token, kills, and ends a wait when its stream closes', async () => {
+test('behind node:http2 it checks :authority and token, kills, and ends a wait with its stream', async (context) => {
+  needsOpenssl(context)
   using folder = emptyFolder()
-  const { ca, ...ours } = authority(folder, 'ours')
-  const { cert, key } = ours.issue('server', LOOPBACK)
+  const { ca, issue } = authority(folder, 'ours')
+  const { cert, key } = issue('server', LOOPBACK)
   const records: Record<string, unknown>[] = []
   const log = { write: (line: string) => void records.push(JSON.parse(line)), getConnInfo }
-  const { fetch } = createServerApp({ signaller: nodeSignaller(), log, token: TOKEN, hosts: ['localhost'] })
+  const { fetch } = createServerApp({ signaller: nodeSignaller(), log, token: TOKEN, hosts: ['127.0.0.1'] })
   const server = createSecureServer({ cert, key }, getRequestListener(fetch)).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()
-  const client = connect(`https://localhost:${typeof address === 'object' ? address?.port : ''}`, {
-    ca,
-    lookup: (_name, _options, found) => found(null, [{ address: '127.0.0.1', family: 4 }]),
-  })
+  const client = connect(`https://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`, { ca })
   const open = (body: unknown, headers: Record<string, string> = {}) => {
     const all = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json', ...headers }
     const stream = client.request({ ':method': 'POST', ':path': KILL, ...all })
@@ -37,8 +33,7 @@ test('behind node:http2 it checks :authority and the token, kills, and ends a wa
   const ask = async (...request: Parameters<typeof open>) => {
     const stream = open(...request)
     const [headers] = await once(stream, 'response')
-    let text = ''
-    for await (const chunk of stream.setEncoding('utf8')) text += chunk
+    const text = (await stream.setEncoding('utf8').toArray()).join('')
     return `${headers[':status']} ${text} ${headers['psys-kill-reason']}`
   }
   const recordOf = (pid: number, outcome: string) =>

@@ -6,7 +6,7 @@ import { freePort } from '../support/listening.ts'
 import { KILL } from '../support/post.ts'
 import { startSleeper, startTarget } from '../support/processes.ts'
 import { type RunningServer, startServer, TOKEN } from '../support/server.ts'
-import { askTls, authority, LOOPBACK } from '../support/tls.ts'
+import { askTls, authority, type Identity, LOOPBACK } from '../support/tls.ts'
 import { missingForNginx, startNginx } from './nginx.ts'
 
 const names = ['a', 'b', 'c'] as const
@@ -18,11 +18,8 @@ const needed = missingForNginx.length > 0 ? ` (needs ${missingForNginx.join()})`
 
 describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
   const folder = emptyFolder()
-  const certificates = () => {
-    const ours = authority(folder, 'ours')
-    return { ...ours, web: ours.issue('web', LOOPBACK) }
-  }
-  let known: ReturnType<typeof certificates>
+  let ca: string
+  let web: Identity
   let servers: Record<Name, RunningServer>
   let front: Awaited<ReturnType<typeof startFront>>
 
@@ -30,29 +27,26 @@ describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
   const startFront = async (addresses: Readonly<Record<Name, string>>, adapted = (conf: string) => conf) => {
     const port = await freePort()
     const conf = CONF.replace('listen 443 ssl', `listen 127.0.0.1:${port} ssl`)
-      .replace('/etc/nginx/psys-kill.crt', known.web.certFile)
-      .replace('/etc/nginx/psys-kill.key', known.web.keyFile)
+      .replace('/etc/nginx/psys-kill.crt', web.certFile)
+      .replace('/etc/nginx/psys-kill.key', web.keyFile)
       .replace(/^ {2}([abc]) 10\.0\.0\.\d:3000;$/gm, (_line, host: Name) => `  ${host} ${addresses[host]};`)
     const nginx = await startNginx(adapted(conf))
     const url = `https://127.0.0.1:${port}`
-    const ask = async (path: string, body: unknown, headers: Record<string, string | undefined> = AUTHORIZATION) => {
-      const answer = await askTls(url, { ca: known.ca }, { path, headers, body })
+    const ask = async (path: string, body: object, headers = {}) => {
+      const answer = await askTls(url, { ca }, { path, headers: { ...AUTHORIZATION, ...headers }, body })
       return [answer.status, answer.headers['content-type'], answer.text]
     }
-    return {
-      url,
-      ask,
-      kill: (name: string, body: object, headers?: Record<string, string | undefined>) =>
-        ask(`/hosts/${name}${KILL}`, body, headers),
-      [Symbol.asyncDispose]: nginx[Symbol.asyncDispose],
-    }
+    const kill = (name: string, body: object, headers = {}) => ask(`/hosts/${name}${KILL}`, body, headers)
+    return { url, ask, kill, [Symbol.asyncDispose]: nginx[Symbol.asyncDispose] }
   }
   const json = (status: number, error: string) => [status, 'application/json', JSON.stringify({ error })]
   const done = (more: object = {}) => [200, 'application/json', JSON.stringify({ ok: true, ...more })]
   const address = ({ url }: RunningServer) => new URL(url).host
 
   beforeAll(async () => {
-    known = certificates()
+    const ours = authority(folder, 'ours')
+    ca = ours.ca
+    web = ours.issue('web', LOOPBACK)
     const start = (host: string) =>
       startServer({ args: ['--host', host, '--port', '0'], env: { PSYS_KILL_TOKEN: TOKEN } })
     servers = { a: await start('127.0.0.2'), b: await start('127.0.0.3'), c: await start('127.0.0.4') }
@@ -64,13 +58,9 @@ describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
     folder[Symbol.dispose]()
   })
 
-  describeConformance(['look'], () => ({
-    url: `${front.url}/hosts/a`,
-    ca: known.ca,
-    has: ['look'],
-    pid: servers.a.child.pid ?? 0,
-    headers: AUTHORIZATION,
-  }))
+  describeConformance(['look'], () => {
+    return { url: `${front.url}/hosts/a`, ca, pid: servers.a.child.pid ?? 0, headers: AUTHORIZATION }
+  })
 
   test('kills on the host that the path names, with the address of the client on record, and asks no other', async () => {
     for (const name of names) {
@@ -83,20 +73,17 @@ describe.skipIf(missingForNginx.length > 0)(`nginx${needed}`, () => {
     }
   })
 
-  test.each([...['d', 'A', '', 'a%2f..', '10.0.0.1:3000'].map((name) => `/hosts/${name}${KILL}`), '/', KILL])(
-    'answers in JSON that there is no %s',
-    async (path) => {
-      expect(await front.ask(path, { pid: 0 })).toEqual(json(404, 'Not Found'))
-    },
-  )
+  const paths = ['d', 'A', '', 'a%2f..', '10.0.0.1:3000'].map((name) => `/hosts/${name}${KILL}`)
+  test.each([...paths, '/', KILL])('answers in JSON that there is no %s', async (path) => {
+    expect(await front.ask(path, { pid: 0 })).toEqual(json(404, 'Not Found'))
+  })
 
-  test('answers in JSON to a body that is far too large, and lets the host refuse one that is too large', async () => {
-    for (const size of [5000, 20_000])
-      expect(await front.kill('a', { pid: 'x'.repeat(size) })).toEqual(json(413, 'Payload Too Large'))
+  test('answers in JSON to a body that is far too large', async () => {
+    expect(await front.kill('a', { pid: 'x'.repeat(20_000) })).toEqual(json(413, 'Payload Too Large'))
   })
 
   test('leaves the token to the hosts', async () => {
-    expect(await front.kill('a', { pid: 0 }, {})).toEqual(json(401, 'Unauthorized'))
+    expect(await front.kill('a', { pid: 0 }, { authorization: undefined })).toEqual(json(401, 'Unauthorized'))
   })
 
   test('waits longer than the longest waitMs, and answers in JSON when its time is over', async () => {

@@ -1,13 +1,11 @@
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { createServer, request } from 'node:http'
-import type { Browser } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { emptyFolder } from '../support/folder.ts'
 import { freePort } from '../support/listening.ts'
 import { KILL } from '../support/post.ts'
 import { startSleeper } from '../support/processes.ts'
-import { type RunningServer, startServer } from '../support/server.ts'
+import { startServer } from '../support/server.ts'
 import { authority } from '../support/tls.ts'
 import { hasChromium, postFrom, startChromium } from './chromium.ts'
 import { missingForNginx, startNginx } from './nginx.ts'
@@ -19,57 +17,36 @@ beforeEach(({ skip }) => {
 
 const folder = emptyFolder()
 let browser: Browser
+let page: Page
 beforeAll(async () => {
-  if (hasChromium) browser = await startChromium()
+  if (!hasChromium) return
+  browser = await startChromium()
+  page = await browser.newPage()
 })
 afterAll(async () => {
   await browser?.close()
   folder[Symbol.dispose]()
 })
 
-/** As the rewrites of Next do: it changes Host, and adds what a proxy adds. */
-const startRewrites = async (port: number, upstream: string) => {
-  const server = createServer((incoming, outgoing) => {
-    if (incoming.url === '/') return outgoing.setHeader('content-type', 'text/html').end('<title>tools</title>')
-    const { host } = new URL(upstream)
-    const headers = { ...incoming.headers, host, 'x-forwarded-host': incoming.headers.host, 'x-forwarded-for': '::1' }
-    const passed = request(upstream + incoming.url, { method: incoming.method, headers }, (response) => {
-      outgoing.writeHead(response.statusCode ?? 502, response.headers)
-      response.pipe(outgoing)
-    })
-    return incoming.pipe(passed)
-  }).listen(port, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    [Symbol.asyncDispose]: async () => {
-      server.close()
-      server.closeAllConnections()
-    },
-  }
-}
-
 /** The rows of the README's table: what is in front, and the options for it. */
-const recipes = [
-  ...readFileSync(new URL('../../README.md', import.meta.url), 'utf8').matchAll(
-    /^\| (.+?) \| `(--allow-proxy [^`]+)` \|/gm,
-  ),
-].map(([, front = '', options = '']) => [front, options.split(' ')] as const)
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+const rows = readme.matchAll(/^\| (.+?) \| `(--allow-proxy [^`]+)` \|/gm)
+const recipes = Array.from(rows, ([, front = '', options = '']) => [front, options.split(' ')] as const)
 
-const startFront = async (front: string, port: number, upstream: string) => {
-  if (front.startsWith('`rewrites`')) return startRewrites(port, upstream)
+const startFront = (front: string, port: number, upstream: string) => {
   let listen = `listen 127.0.0.1:${port};`
   if (front.startsWith('TLS')) {
     const { certFile, keyFile } = authority(folder, 'web').issue('tools', { alternative: 'DNS:tools.example' })
     listen = `listen 127.0.0.1:${port} ssl; ssl_certificate ${certFile}; ssl_certificate_key ${keyFile};`
   }
-  const host = front === 'nginx, `proxy_pass` alone' ? '' : 'proxy_set_header Host $host;'
-  return startNginx(`server { ${listen} server_name tools.example; default_type text/html;
+  let host = 'proxy_set_header Host $host;'
+  if (front === 'nginx, `proxy_pass` alone') host = ''
+  // As Next does.
+  if (front.startsWith('`rewrites`')) host = 'proxy_set_header X-Forwarded-Host $http_host;'
+  return startNginx(`server { ${listen} default_type text/html;
     location = / { return 200 "<title>tools</title>"; }
     location /api/ { proxy_pass ${upstream}; proxy_set_header X-Forwarded-For $remote_addr; ${host} } }`)
 }
-
-/** A browser also asks for an icon. */
-const ofKill = ({ method }: Record<string, unknown>) => method === 'POST'
 
 test('the table has four rows', () => expect(recipes).toHaveLength(4))
 
@@ -83,35 +60,26 @@ test.each(recipes)(
     const settings = options.map((option) => (/^https?:/.test(option) ? origin : option))
     using target = startSleeper()
 
-    /** What the page gets from a server with some of the options. */
-    const ask = async (
-      args: readonly string[],
-      check: (answer: string, server: RunningServer) => void | Promise<void>,
-    ) => {
+    /** What the page gets from a server with these options, and the record of it. */
+    const ask = async (args: readonly string[]) => {
       await using server = await startServer({ args: ['--port', '0', ...args] })
       await using _front = await startFront(front, port, server.url)
-      const page = await browser.newPage()
       await page.goto(origin)
-      const { status, text, reason } = await postFrom(page, KILL, { pid: target.pid })
-      await page.close()
-      const answer = `${status} ${text} ${reason}`
-      await check(answer, server)
+      const { status, text, reason, id } = await postFrom(page, KILL, { pid: target.pid })
+      return { answer: `${status} ${text} ${reason}`, record: await server.record((record) => record['id'] === id) }
     }
 
-    await ask([], async (answer, server) => {
-      expect(answer).toMatch(/^403 \{"error":"(Proxy not allowed"\} proxy|Host not allowed"\} host)$/)
-      const { reason, detail } = await server.record(ofKill)
-      expect(`${reason} ${detail}`).toMatch(/^(proxy x-forwarded-(for|host)|host "tools\.example")$/)
-    })
-    await ask(settings.slice(0, settings.indexOf('--allow-origin')), async (answer, server) => {
-      expect(answer).toBe('403 {"error":"Origin not allowed"} origin')
-      expect(await server.record(ofKill)).toMatchObject({ reason: 'origin', detail: `"${origin}"` })
-    })
+    const stranger = await ask([])
+    expect(stranger.answer).toMatch(/^403 \{"error":"(Proxy not allowed"\} proxy|Host not allowed"\} host)$/)
+    const detail = expect.stringMatching(/^(x-forwarded-(for|host)|"tools\.example")$/)
+    expect(stranger.record).toMatchObject({ detail })
+    const foreign = await ask(settings.slice(0, settings.indexOf('--allow-origin')))
+    expect(foreign.answer).toBe('403 {"error":"Origin not allowed"} origin')
+    expect(foreign.record).toMatchObject({ detail: `"${origin}"` })
     expect(target.isAlive()).toBe(true)
-    await ask(settings, async (answer, server) => {
-      expect(answer).toBe('200 {"ok":true} null')
-      expect(await server.record(({ outcome }) => outcome === 'sent')).toHaveProperty('forwarded')
-    })
+    const allowed = await ask(settings)
+    expect(allowed.answer).toBe('200 {"ok":true} null')
+    expect(allowed.record).toHaveProperty('forwarded')
     expect(await target.ended).toBe('SIGTERM')
   },
 )

@@ -57,7 +57,7 @@ default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\n`,
 /** The certificate of a server on loopback. */
 export const LOOPBACK = { alternative: 'DNS:localhost,IP:127.0.0.1' }
 
-interface Asking {
+export interface Asking {
   method?: string
   path?: string
   headers?: Readonly<Record<string, string | undefined>>
