@@ -40,10 +40,6 @@ describe('PSYS_KILL_TOKEN', () => {
     },
   )
 
-  test.each(['', ' ', `# ${TOKEN}`])('without a token is an error: %j', (text) => {
-    expect(messageOf([], { PSYS_KILL_TOKEN: text })).toBe('There is no token in PSYS_KILL_TOKEN.')
-  })
-
   test('is not combined with a file', () => {
     write(TOKEN)
     for (const token of [TOKEN, ''])
@@ -71,6 +67,7 @@ describe('a token file', () => {
   test.each(['', '\ufeff \r\n', `#${TOKEN}\n`])('without a token is an error: %j', (text) => {
     write(text)
     expect(messageOf(args)).toBe('There is no token in the token file.')
+    expect(messageOf([], { PSYS_KILL_TOKEN: text })).toBe('There is no token in PSYS_KILL_TOKEN.')
   })
 
   test.each([

@@ -157,16 +157,8 @@ describeWith(['openssl'], 'TLS', () => {
     ['one that is not valid yet', () => ({ cert: known.future.certFile, key: known.future.keyFile }), INVALID],
     ['the key of another certificate', () => ({ key: known.alice.keyFile }), OWN],
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
-    [
-      'no certificate',
-      () => ({ cert: folder.file('nowhere') }),
-      /^Cannot read the file of --tls-cert: ENOENT; check its path and its mode\.$/,
-    ],
-    [
-      'no client CA',
-      () => ({ clientCa: folder.path }),
-      /^Cannot read the file of --tls-client-ca: it is not a regular/,
-    ],
+    ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the file of --tls-cert: ENOENT; .+\.$/],
+    ['no client CA', () => ({ clientCa: folder.path }), /^Cannot read the file of --tls-client-ca: it is not .+\.$/],
   ])('does not start with %s', async (_what, files, message) => {
     expect(await prepared(files())).toMatch(message)
   })
