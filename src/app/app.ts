@@ -9,7 +9,7 @@ import { CONDITIONS, type Delivery, MAX_PID, type Outcome, type Signaller } from
 export interface AppOptions {
   /** Delivers the signal: `nodeSignaller()`, `remoteSignaller(…)` or your own. */
   signaller: Signaller
-  /** How many requests may wait for an exit at once. Any more are answered 503, without a signal. Default: 256. */
+  /** How many requests with `waitMs` there may be at once. Any more are answered 503, without a signal. Default: 256. */
   maxWaits?: number | undefined
   /** Gets the cause of each 500. The client never gets it. Default: `console.error`. */
   onError?: (cause: unknown, c: Context) => void
@@ -23,8 +23,8 @@ export interface AppOptions {
  * It adds no other route, and no middleware to your routes. It does not authenticate the caller: your service must.
  * `c.get('killAttempt')` tells what happened to a request.
  *
- * @returns the app. Its `fetch` takes a standard Request and never throws: if the signaller throws, the app
- *   answers 500.
+ * @returns the app. Its `fetch` takes a standard Request. If the signaller throws, the app answers 500. Your `onError`
+ *   must not throw.
  *
  * @example
  * ```ts
@@ -61,6 +61,7 @@ export const createApp = ({
   }
 
   const terminate = (pid: number, delivery: Delivery): Outcome | Promise<Outcome> => {
+    // `waits` includes this request.
     if (delivery.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
     const unsupported = CONDITIONS.find((name) => delivery[name] !== undefined && !supports.includes(name))

@@ -31,7 +31,7 @@ declare module 'hono' {
   }
 }
 
-/** Answers with a row of a table of answers, and notes the reason. */
+/** Refuses a request with a row of `answers` or `serverAnswers`, and sets `killAttempt`. */
 export const refuse = <
   Row extends { usualReason?: Reason | undefined; send(c: Context, attempt: KillAttempt): Response },
 >(

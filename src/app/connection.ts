@@ -5,19 +5,20 @@ interface Socket {
   once(event: 'close', listener: () => void): unknown
 }
 
-/** What @hono/node-server passes to the app with a request. Other runtimes pass none of this. */
-export interface NodeBindings {
-  incoming?: {
-    rawHeaders?: readonly string[]
-    readableDidRead?: boolean
-    httpVersionMajor?: number
-    socket?: Socket
-  }
+/** The parts of a node:http request that psys-kill reads. */
+interface Incoming {
+  rawHeaders?: readonly string[]
+  readableDidRead?: boolean
+  httpVersionMajor?: number
+  socket?: Socket
 }
+
+/** The request of node:http, as @hono/node-server passes it to the app. Undefined on other runtimes. */
+export const incomingOf = (c: Context): Incoming | undefined => c.env?.incoming
 
 const closings = new WeakMap<Socket, AbortController>()
 
-/** Aborts when the connection closes. */
+/** The controller that aborts when the connection closes. Each socket has one. */
 const closingOf = (socket: Socket) => {
   const known = closings.get(socket)
   if (known) return known
@@ -30,13 +31,12 @@ const closingOf = (socket: Socket) => {
 /**
  * Returns a signal that aborts when the client's connection closes.
  *
- * Over HTTP/1 on Node, all requests on a connection share one signal, because a queued request gets no close event.
- * Elsewhere, each request has its own.
+ * Over HTTP/1 on Node, all requests on a connection share one signal, because a request that comes early gets no close
+ * event of its own. Elsewhere, each request has its own signal.
  */
 export const closeSignal = (c: Context): AbortSignal => {
-  const { incoming }: NodeBindings = c.env ?? {}
-  const socket = incoming?.socket
-  if (!socket || incoming.httpVersionMajor !== 1) return c.req.raw.signal
+  const { socket, httpVersionMajor } = incomingOf(c) ?? {}
+  if (!socket || httpVersionMajor !== 1) return c.req.raw.signal
   return socket.destroyed ? AbortSignal.abort() : closingOf(socket).signal
 }
 

@@ -28,7 +28,6 @@ const answer = <Status extends ContentfulStatusCode, const Body extends JSONValu
 ) => ({
   status,
   body,
-  headers,
   usualReason,
   send: (c: Context, { reason = usualReason }: Specifics = {}) =>
     c.json(body, status, reason ? { [REASON_HEADER]: reason, ...headers } : headers),

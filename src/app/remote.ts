@@ -74,7 +74,7 @@ const endpointOf = (url: string) => {
  * per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and
  * kills. With a 2.0 peer, `instance` is answered 501.
  *
- * @returns a signaller. It throws if the peer is unreachable or too slow, or answers no outcome (a 401, for example).
+ * @returns a signaller. It throws if the peer is unreachable or too slow, or its answer is not an outcome (but a 401).
  *   The app then answers 500. The error has the peer's status, never its text, which may contain a token.
  * @throws {TypeError} if the URL or the token is malformed.
  *
@@ -104,7 +104,7 @@ export const remoteSignaller = ({
     terminate: async (pid, { stopWaiting, onSignal, ...asked }): Promise<Outcome> => {
       const { instance, waitMs, dryRun } = asked
       const timeout = AbortSignal.timeout(timeoutMs + (waitMs ?? 0))
-      // AbortSignal.any references it weakly: without a listener, Node may collect it before it fires.
+      // AbortSignal.any holds the timeout weakly. Without a listener, Node may collect it before it fires.
       timeout.addEventListener('abort', () => {})
       if (!dryRun) onSignal({ code: 'forwarded' })
       const response = await fetch(endpoint, {

@@ -5,11 +5,11 @@ import type { ZodSafeParseResult } from 'zod'
 import * as z from 'zod/mini'
 import { $ZodError } from 'zod/v4/core'
 import { refuse } from './attempt.ts'
-import type { NodeBindings } from './connection.ts'
+import { incomingOf } from './connection.ts'
 import { answers } from './contract.ts'
 import { FIELDS, type Field, type ProcessSeen } from './signaller.ts'
 
-const MAX_BYTES = 4096
+const MAX_BODY_BYTES = 4096
 
 /**
  * Turns a string of decimal digits into a number. White space around the digits is allowed. Any other value stays as it
@@ -46,10 +46,10 @@ export const processSeen = z.object({
 /** Whether Hono's validator reads a body of this content type as JSON. */
 const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)
 
-/** Refuses a body that does not parse, and names the first wrong field. */
+/** Refuses a body that the schema rejects, and names the first wrong field. */
 const refuseWrong = (c: Context, value: unknown) => {
   const { shape } = killRequest
-  // A body that is no object has no pid.
+  // A body that is not an object has no pid.
   const body: Record<string, unknown> = Object(value)
   const wrong = (['pid', ...FIELDS] as const).find((name) => !z.safeParse(shape[name], body[name]).success)
   const { pid } = body
@@ -63,8 +63,8 @@ const refuseWrong = (c: Context, value: unknown) => {
 
 type KillRequest = z.output<typeof killRequest>
 
-// zod builds the error of a failed parse when it is read, which is slow. zValidator reads it, and nobody needs it: so give
-// zValidator an empty one.
+// zod builds the error of a failed parse when somebody reads it, which is slow. zValidator reads it, but nobody needs
+// it: so give zValidator an empty one.
 const NO_DETAILS = new $ZodError([])
 const validate = zValidator(
   'json',
@@ -80,21 +80,19 @@ const validate = zValidator(
 
 const tooLarge = (c: Context) => refuse(c, answers['too large'])
 const unreadable = (c: Context) => refuse(c, answers['bad pid'], { reason: 'body' })
-const countedLimit = bodyLimit({ maxSize: MAX_BYTES, onError: tooLarge })
+const countedLimit = bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge })
 
 /** Refuses a body above 4 KiB. Hono's bodyLimit opens the stream, which is slow: skip it if the length is declared. */
 const overLimit = (c: Context) => {
   const length = c.req.header('content-length')
   if (length !== undefined && !c.req.header('transfer-encoding'))
-    return Number(length) <= MAX_BYTES ? undefined : tooLarge(c)
+    return Number(length) <= MAX_BODY_BYTES ? undefined : tooLarge(c)
   return c.req.raw.bodyUsed ? undefined : countedLimit(c, async () => {}).catch(() => unreadable(c))
 }
 
 /** Whether other code has read the body of a request, and Hono has no copy of it. */
-const isTaken = (c: Context) => {
-  const { incoming }: NodeBindings = c.env ?? {}
-  return (incoming?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
-}
+const isTaken = (c: Context) =>
+  (incomingOf(c)?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
 
 type Input = { in: { json: z.input<typeof killRequest> }; out: { json: KillRequest } }
 type Refusal = ReturnType<typeof tooLarge | typeof unreadable | typeof refuseWrong>
@@ -114,7 +112,7 @@ export const killBody =
     } catch (cause) {
       // Hono's validator throws an HTTPException for a body that it cannot read or that is not JSON.
       if (!(cause instanceof Error && 'getResponse' in cause)) return fail(cause, c)
-      // If the text can still be read, it is not JSON. If not, a body parser has taken it.
+      // If the text is still there, it is malformed JSON. If not, a body parser has read it.
       if (!wasTaken || (await c.req.text().catch(() => '')) !== '') return unreadable(c)
       return fail(new Error('The body was read before: mount psys-kill before body parsers', { cause }), c)
     }

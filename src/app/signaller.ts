@@ -1,4 +1,4 @@
-/** The optional fields of a body that a signaller must honour. If a signaller does not support one: 501, no signal. */
+/** The optional fields that need the signaller's support. The app answers 501 to a field that is not in `supports`. */
 export const CONDITIONS = ['instance', 'waitMs', 'dryRun', 'command'] as const
 export type Condition = (typeof CONDITIONS)[number]
 
@@ -21,7 +21,7 @@ export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
  * - `ESRCH`: no such process, it has already terminated, or `instance` or `command` does not match. No signal.
  * - `EPERM`: another user's process, or one that policy protects. No signal.
  * - `too many waits`: the limit of simultaneous waits is reached. No signal.
- * - `no instance`, `no waitMs`, and so on: this system cannot check the condition. No signal.
+ * - `no instance`, `no waitMs`, and so on: the signaller does not support this field here. No signal.
  */
 export type OutcomeCode =
   | 'sent'
@@ -62,7 +62,7 @@ export interface Progress extends Pick<Outcome, 'command'> {
 }
 
 /** What the app passes to a signaller with the PID. */
-export interface Delivery extends Partial<Record<Field, unknown>> {
+export interface Delivery {
   /** Signal the process only if its instance equals this one. */
   readonly instance?: string | undefined
   /** After the signal, wait up to this many milliseconds (0 to 60000) for the process to exit. */
@@ -83,7 +83,7 @@ export interface Delivery extends Partial<Record<Field, unknown>> {
 }
 
 /**
- * Delivers SIGTERM to a process. `terminate` is the only method that a signaller must have.
+ * Delivers SIGTERM to a process.
  *
  * Return expected outcomes. Throw unexpected errors: the app answers 500.
  *

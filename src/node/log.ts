@@ -55,7 +55,7 @@ const descriptorWrite = (stream: LogStream) =>
   })
 
 /**
- * Writes lines to a stream that may be slow, full or closed. It never blocks or ends the server.
+ * Writes lines to a stream. A slow reader never blocks the server, and an error of the stream never ends it.
  *
  * It writes the lines of one turn of the event loop together. It drops lines that it cannot write, and reports their
  * number in a line of its own: `{"time":"2026-11-24T08:00:00.000Z","dropped":3}`.
@@ -106,8 +106,9 @@ export const lineLog = (stream: LogStream) => {
       } catch {
         failed = true
         // A line that lacks only its newline is not lost: the next batch begins with a newline.
-        if (batch.length > accepted.length + 1) dropped += reported
-        dropped += accepted.subarray(-batch.length).subarray(1).toString('latin1').split('\n').length - 1
+        const lost = batch.subarray(1).toString('latin1').split('\n').length - 1
+        // If the report is among the lost lines, count what it reported instead.
+        dropped += batch.length > accepted.length + 1 ? lost - 1 + reported : lost
         batch = Buffer.alloc(0)
       }
     }

@@ -21,13 +21,6 @@ const kill = (pid: number, signal: 'SIGTERM' | 0): NoSignal | undefined => {
 const CLOCK_TICK_MS = 10
 
 /**
- * Whether /proc/uptime counts from the same moment as the start ticks of a stat. The uptime of a container (lxcfs)
- * begins later: by that uptime, this process would be younger than `process.uptime()` says.
- */
-const uptimeFits = ({ startTicks = Number.NaN }: Stat) =>
-  readUptime() - (startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
-
-/**
  * Sends SIGTERM with `process.kill`, on Node, Bun and Deno (`--allow-run`).
  *
  * On Linux it reads `/proc/PID/stat` right before the signal:
@@ -57,10 +50,11 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const own = readStat(process.pid)
   const policy = policyOf(options, own !== undefined)
   const boot = own && readBootId()
-  const tellsStarts = own !== undefined && uptimeFits(own)
+  // The uptime of a container (lxcfs) begins later than the clock of the start ticks. By that uptime, this process would
+  // be younger than it is.
+  const tellsStarts =
+    own?.startTicks !== undefined && readUptime() - (own.startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
   const wait = exitWatch()
-  // On Windows, PIDs are multiples of four, and kill rounds down: 4241 would end 4240.
-  const killRounds = process.platform === 'win32'
 
   const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
 
@@ -78,7 +72,8 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     // A process that /proc does not show is hidden or gone: signal 0 tells which.
     if (reason === 'hidden') return kill(pid, 0) ?? { code: 'EPERM', reason }
     if (reason) return { code: 'EPERM', reason }
-    if (killRounds && pid % 4 !== 0) return { code: 'ESRCH' }
+    // On Windows, PIDs are multiples of four, and kill rounds down: 4241 would end 4240.
+    if (process.platform === 'win32' && pid % 4 !== 0) return { code: 'ESRCH' }
     if (stat?.noSignal) return stat.noSignal
     const { instance, command } = delivery
     if (instance !== undefined) {
@@ -116,7 +111,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   }
 
   const terminate = (pid: number, delivery: Partial<Delivery> = {}): Outcome | Promise<Outcome> => {
-    // The app has checked the PID. But this may have other callers, and kill(2) takes 0 and below for process groups.
+    // The app checks the PID. Other callers may not, and kill(2) takes 0 and below for process groups.
     if (!Number.isInteger(pid) || pid < 1 || pid > MAX_PID) throw new RangeError('Not an integer from 1 to 2147483647')
     const { waitMs, dryRun, stopWaiting = [], onSignal } = delivery
     // Keep this read right before the kill: in between, the PID could pass to another process.

@@ -36,7 +36,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
   if ((names.size > 0 || onlyUids) && !seesProcesses)
     throw new Error(
-      `Names in --protect, and --only-uid, need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: use only PIDs in --protect, and leave out --only-uid`,
+      `Names in protect (--protect), and onlyUids (--only-uid), need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: protect only PIDs, and leave out the user ids`,
     )
   // The parent of a cluster worker. The other workers are not protected: under PM2, they may be other apps.
   const parent = process.connected ? [process.ppid] : []

@@ -18,7 +18,7 @@ export interface AccessLogOptions {
   getConnInfo?: GetConnInfo | undefined
 }
 
-/** How many characters of a client's PID or path to record: enough for any PID, too few to fill a disk. */
+/** How many characters of a PID, a path or a name to record: enough for any PID, too few to fill a disk. */
 const MAX_LENGTH = 64
 const MAX_DETAIL_LENGTH = 128
 const MAX_STACK_LENGTH = 4096
@@ -43,8 +43,8 @@ const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart
 // Test first: `replace` is slow even without a match.
 const toAscii = (json: string) => (/[\u007f-\uffff]/.test(json) ? json.replace(/[\u007f-\uffff]/g, escaped) : json)
 
-const SENT = answers.sent.status
-/** The outcomes with a signal, or perhaps with one. */
+const SENT_STATUS = answers.sent.status
+/** The outcomes for which a signal was sent, or may have been sent. */
 const SIGNALLED = new Set<OutcomeCode | 'forwarded' | undefined>(['forwarded', 'sent', 'exited', 'running'])
 
 /**
@@ -113,10 +113,10 @@ export const accessLog =
       }
     }
 
-    c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT : undefined))
+    c.set('onKillSignal', (attempt) => record(attempt, attempt.outcome?.code === 'sent' ? SENT_STATUS : undefined))
     await next()
     const attempt = c.get('killAttempt')
     const { status } = c.res
-    const isRecorded = recorded?.outcome?.code === 'sent' && attempt?.outcome?.code === 'sent' && status === SENT
+    const isRecorded = recorded?.outcome?.code === 'sent' && attempt?.outcome?.code === 'sent' && status === SENT_STATUS
     if (!isRecorded) record(attempt, status)
   }

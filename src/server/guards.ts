@@ -1,7 +1,7 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
 import { type KillAttempt, refuse } from '../app/attempt.ts'
-import type { NodeBindings } from '../app/connection.ts'
+import { incomingOf } from '../app/connection.ts'
 import { REASON_HEADER, serverAnswers } from '../app/contract.ts'
 
 /** Why a check refuses a request: the row to answer with, and what to record. */
@@ -10,7 +10,7 @@ type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: (typeof serverAns
 /** Looks at a request, and returns why to refuse it; undefined lets it pass. */
 export type Check = (c: Context) => Refusal | undefined
 
-/** Makes one middleware of several checks, which is faster than several. `then` runs if all checks pass. */
+/** Makes one middleware of several checks, which is faster than one middleware for each. `then` runs if all checks pass. */
 export const guard =
   (checks: readonly Check[], then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
   (c, next) => {
@@ -24,7 +24,7 @@ export const guard =
 /** The host and port in the URL of a request. `new URL` would throw for a Host such as 256.256.256.256. */
 const authorityOf = (c: Context) => /^[^/]*\/\/([^/?#]*)/.exec(c.req.url)?.[1] ?? ''
 
-/** Refuses a request that names any other host. */
+/** Refuses a request whose Host or URL names a host that is not in the list. */
 export const checkHost = (hosts: readonly string[]): Check => {
   const allowed = new Set(hosts)
   const isForeign = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
@@ -55,16 +55,16 @@ export const checkHost = (hosts: readonly string[]): Check => {
 export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard([checkHost(hosts)])
 
 /** The headers that proxies add: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), and their older equivalents. */
-const TRACE = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
+const PROXY_HEADER = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
 
 /** Refuses a request that came through a proxy. */
 export const checkProxy: Check = (c) => {
-  const { incoming }: NodeBindings = c.env ?? {}
+  const rawHeaders = incomingOf(c)?.rawHeaders
   // On Node, read the raw headers: to list the names, the adapter would build a Headers object.
-  const trace = incoming?.rawHeaders
-    ? incoming.rawHeaders.find((name, index) => index % 2 === 0 && TRACE.test(name))
-    : [...c.req.raw.headers.keys()].find((name) => TRACE.test(name))
-  return trace === undefined ? undefined : { row: serverAnswers.proxy, detail: trace.toLowerCase() }
+  const header = rawHeaders
+    ? rawHeaders.find((name, index) => index % 2 === 0 && PROXY_HEADER.test(name))
+    : [...c.req.raw.headers.keys()].find((name) => PROXY_HEADER.test(name))
+  return header === undefined ? undefined : { row: serverAnswers.proxy, detail: header.toLowerCase() }
 }
 
 /**
@@ -85,7 +85,7 @@ export const allowProxy = (allowed = false): MiddlewareHandler => guard(allowed 
 
 /** Whether the page comes from this server. If URL and Host differ, use Host, as browsers do for the origin. */
 const isOwn = (origin: string, c: Context) => {
-  const own = `${c.req.url.split('/', 1)}//${c.req.header('host') ?? authorityOf(c)}`
+  const own = `${c.req.url.split('/')[0]}//${c.req.header('host') ?? authorityOf(c)}`
   return URL.canParse(own) && new URL(own).origin === origin
 }
 
@@ -102,15 +102,15 @@ export const checkOrigin = (origins: readonly string[]): Check => {
 }
 
 /** Answers with the CORS headers that let pages of the given origins call. */
-export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler => {
-  const answer = cors({
+export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
+  const addCors = cors({
     origin: [...origins],
     allowMethods: ['POST'],
     allowHeaders: ['Authorization', 'Content-Type'],
     exposeHeaders: ['X-Request-Id', REASON_HEADER],
   })
   const allowed = new Set<string | undefined>(origins)
-  return (c, next) => (allowed.has(c.req.header('origin')) ? answer(c, next) : next())
+  return (c, next) => (allowed.has(c.req.header('origin')) ? addCors(c, next) : next())
 }
 
 /**
@@ -128,4 +128,4 @@ export const answerBrowsers = (origins: readonly string[]): MiddlewareHandler =>
  * ```
  */
 export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
-  guard([checkOrigin(origins)], answerBrowsers(origins))
+  guard([checkOrigin(origins)], allowCors(origins))

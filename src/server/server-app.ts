@@ -4,7 +4,7 @@ import { type AppOptions, type AppType, createApp } from '../app/app.ts'
 import { refuse } from '../app/attempt.ts'
 import { answers, KILL_PATH, serverAnswers } from '../app/contract.ts'
 import { type AccessLogOptions, accessLog } from './access-log.ts'
-import { answerBrowsers, type Check, checkHost, checkOrigin, checkProxy, guard } from './guards.ts'
+import { allowCors, type Check, checkHost, checkOrigin, checkProxy, guard } from './guards.ts'
 import { requireToken, type Tokens } from './token.ts'
 
 /** The options of createServerApp. */
@@ -66,11 +66,11 @@ export const createServerApp = ({
       const isHealthy = c.req.path === HEALTH_PATH && c.req.method === 'GET' && !checks.some((refuses) => refuses(c))
       return isHealthy ? next() : record(c, next)
     })
-    .use(guard(checks, answerBrowsers(origins)))
+    .use(guard(checks, allowCors(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
   for (const ownGuard of guards) server.use(KILL_PATH, ownGuard)
   if (token !== undefined) server.use(KILL_PATH, requireToken(token))
-  // The record has the cause of each 500.
+  // The record already has the cause of each 500.
   server.route('/', createApp({ ...app, onError: () => {} }))
   server.notFound((c) => refuse(c, serverAnswers.path))
   server.onError((error, c) => {
@@ -84,7 +84,7 @@ type Row = (typeof serverAnswers)[keyof typeof serverAnswers] | (typeof answers)
 /** The bodies of the rows that have this status. */
 type Json<Status> = { json: Extract<Row, { status: Status }>['body'] }
 
-/** The type of a standalone server, for Hono's typed client: AppType and what only a server answers. */
+/** The type of a standalone server, for Hono's typed client: AppType, and the answers that its chain of routes does not show. */
 export type ServerAppType = ApplyGlobalResponse<
   AppType,
   { 401: Json<401>; 403: Json<403>; 404: Json<404>; 405: Json<405> }

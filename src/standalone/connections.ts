@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { IncomingMessage, Server, ServerOptions, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerOptions, ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { endWaits } from '../app/connection.ts'
 import { ON_NODE, oneAtATime } from './incoming.ts'
@@ -20,10 +20,8 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 }
 
-type Listener = (incoming: IncomingMessage, outgoing: ServerResponse) => void
-
 /**
- * Creates a server that handles one request at a time on each connection, and few connections at a time.
+ * Creates a server that handles one request at a time on each connection, and limits how many connections are open.
  *
  * - A request that arrives before the previous answer is dropped. The connection closes after that answer.
  * - If there are too many connections, the server closes the one that has kept it waiting longest.
@@ -73,7 +71,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  // Do not use the stream of the event: on Node 26 it is another one while the body of the request arrives.
+  // Use the socket of the request. The stream of the event is another one on Node 26, while the body arrives.
   const onEarlyRequest = ({ socket }: IncomingMessage) => endAfterAnswer(socket)
   if (ON_NODE) server.on('upgrade', onEarlyRequest)
   server.on('connect', onEarlyRequest)
@@ -87,24 +85,19 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.destroySoon()
   })
 
-  const makeWay = () => {
-    for (const socket of connections.keys()) {
-      // This client has sent its request, and waits for the answer.
-      if (dueOn(socket)?.req.complete) continue
-      connections.delete(socket)
-      socket.destroy()
-      return
-    }
-  }
-
   server.on('setSecureContext' in server ? 'secureConnection' : 'connection', (socket: Socket) => {
     connections.set(socket, undefined)
     socket.once('close', () => connections.delete(socket))
-    if (connections.size > MAX_CONNECTIONS) makeWay()
+    if (connections.size <= MAX_CONNECTIONS) return
+    // A client that has sent its request waits for the server. Close the first that has not.
+    const slowest = [...connections.keys()].find((other) => !dueOn(other)?.req.complete)
+    if (!slowest) return
+    connections.delete(slowest)
+    slowest.destroy()
   })
 
-  const answerWith = (listener: Listener) => {
-    const onRequest: Listener = (incoming, outgoing) => {
+  const answerWith = (listener: RequestListener) => {
+    const onRequest: RequestListener = (incoming, outgoing) => {
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.

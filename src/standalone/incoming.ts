@@ -1,7 +1,7 @@
 import { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** In how many pieces a body may arrive. The adapter keeps each piece until the last: a slow client could send millions. */
+/** In how many pieces a body may arrive. The adapter keeps all until the last: a slow client could send millions. */
 const MAX_PIECES = 128
 
 export const ON_NODE = !('Deno' in globalThis || 'Bun' in globalThis)
@@ -19,7 +19,7 @@ export const oneAtATime = (isBusy: (socket: Socket) => boolean) => {
   /** How many bytes had arrived when the latest request of a connection began. */
   const bytesAtStart = new WeakMap<Socket, number>()
 
-  /** Whether a request that begins now comes before the previous answer, or in the same packet as the previous request. */
+  /** Whether a request that begins now comes before the previous answer, or in the packet of the previous request. */
   const comesEarly = (socket: Socket) => {
     const { bytesRead } = socket
     const isSamePacket = bytesAtStart.get(socket) === bytesRead

@@ -39,8 +39,8 @@ export const hostsAt = (host: string | undefined, allowHost?: readonly string[])
  * The descriptor of the socket that systemd hands over; undefined if it does not.
  *
  * @param isSet - whether a setting says where to listen. Then a socket for another process is not ours to use.
- * @throws {SettingsError} unless systemd hands over one socket, to this process, and no setting says where to listen.
- *   On the default address instead, everybody could connect, not only the socket's group.
+ * @throws {SettingsError} if systemd hands over sockets, but not exactly one to this process, or if a setting also says
+ *   where to listen. It does not fall back to the default address, where everybody could connect.
  */
 export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.ProcessEnv, isSet: boolean) => {
   const isOurs = pid === String(process.pid)
@@ -94,7 +94,7 @@ export const listen = async (server: Server, { fd, host, port, socket }: Place) 
     process.umask(umask)
     await listening
   } catch (error) {
-    // The message of a system error repeats the host or the path.
+    // Use only the code: the message of a system error repeats the host.
     const code = errorCode(error)
     const advice = code === undefined ? messageOf(error) : (ADVICE[String(code)] ?? `${code}; check --host or --socket`)
     throw new SettingsError(`Cannot listen on ${path ?? `port ${port}`}: ${advice}.`)

@@ -4,7 +4,7 @@ import { errorCode } from '../node/proc.ts'
 import { NAME_PATTERN, TOKEN_PATTERN } from '../server/token.ts'
 import { messageOf, SettingsError, warn } from './report.ts'
 
-const MAX_BYTES = 1024 * 1024
+const MAX_FILE_BYTES = 1024 * 1024
 
 /**
  * Reads a file that a setting names. It must be a regular file. A pipe would block the start until somebody writes to
@@ -18,11 +18,11 @@ export const readSettingFile = (option: string, file: string, isSecret = false) 
   try {
     const status = statSync(file)
     if (!status.isFile()) throw new Error('it is not a regular file')
-    if (status.size > MAX_BYTES) throw new Error('it is larger than 1 MiB')
+    if (status.size > MAX_FILE_BYTES) throw new Error('it is larger than 1 MiB')
     // Modes mean nothing on Windows.
     const mode = process.platform === 'win32' ? 0 : status.mode
-    if (mode & 0o002) warn(`Every local user may change the file of ${option}; run chmod o-w on it.`)
-    if (isSecret && mode & 0o004) warn(`Every local user may read the file of ${option}; run chmod o-r on it.`)
+    if (mode & 0o002) warn(`Every local user can change the file of ${option}; run chmod o-w on it.`)
+    if (isSecret && mode & 0o004) warn(`Every local user can read the file of ${option}; run chmod o-r on it.`)
     return readFileSync(file)
   } catch (error) {
     // The message of a system error repeats the path.
@@ -44,11 +44,11 @@ export const readSettingFile = (option: string, file: string, isSecret = false) 
 export const readTokens = (file: string | undefined, variable: string | undefined) => {
   if (file !== undefined && variable !== undefined)
     throw new SettingsError('Set --token-file or PSYS_KILL_TOKEN, not both.')
-  if (file === undefined && variable === undefined) return undefined
   const tokens = new Map<string, string>()
   const values = new Set<string>()
   const where = file === undefined ? 'PSYS_KILL_TOKEN' : 'the token file'
-  const text = file === undefined ? `${variable}` : readSettingFile('--token-file', file, true).toString()
+  const text = file === undefined ? variable : readSettingFile('--token-file', file, true).toString()
+  if (text === undefined) return undefined
   for (const [index, untrimmed] of text.split('\n').entries()) {
     // This also removes a byte order mark.
     const line = untrimmed.trim()

@@ -18,7 +18,8 @@ export const parseCommandLine = (args: readonly string[]) => {
   try {
     return parseArgs({ args: [...args], options }).values
   } catch (error) {
-    // The first sentence names the option; the others are about quoting. Anything else in quotes may be a misplaced secret.
+    // parseArgs has no better text: keep its first sentence, which names the option. Anything else in quotes may be a
+    // misplaced secret.
     const [reason = ''] = messageOf(error)
       .replace(/^(Unexpected argument).*/s, '$1: write --NAME VALUE; --quiet and --allow-proxy take no value')
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
@@ -40,12 +41,8 @@ const refuseUnknownVariables = (env: NodeJS.ProcessEnv) => {
 /**
  * Reads the settings from the command line and the environment. The command line wins.
  *
- * @throws {SettingsError}
- *   - for an unknown option or variable, and for a wrong or empty value.
- *   - for two places to listen on.
- *   - for a malformed token.
- *   - for a certificate without its key, or a key without its certificate.
- *   - for an address beyond loopback without a token or a client CA.
+ * @throws {SettingsError} if a setting is unknown or wrong, if settings contradict each other, or if a server that
+ *   accepts everybody would listen beyond loopback.
  */
 export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) => {
   const line = parseCommandLine(args)
@@ -62,13 +59,12 @@ export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) =>
   }
   const { tlsCert: cert, tlsKey: key, tlsClientCa: clientCa, ...settings } = data
 
-  // The variable PORT is no conflict with a socket, because platforms set it. --port is one: if it won over
+  // The variable PORT does not conflict with a socket, because platforms set it. --port does: if it won over
   // PSYS_KILL_SOCKET, the server would listen on the network.
-  const address = line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])
+  const onTcp = (line['host'] ?? line['port'] ?? (line['socket'] ? undefined : env['PSYS_KILL_HOST'])) !== undefined
   const onSocket = settings.socket !== undefined
-  if (onSocket && address !== undefined)
-    throw new SettingsError('Set --socket, or --host and --port, not both (or their variables).')
-  const fd = handedSocket(env, onSocket || address !== undefined)
+  if (onSocket && onTcp) throw new SettingsError('Set --socket, or --host and --port, not both (or their variables).')
+  const fd = handedSocket(env, onSocket || onTcp)
 
   const tls = cert !== undefined && key !== undefined ? { cert, key, clientCa } : undefined
   if (!tls && (cert ?? key ?? clientCa) !== undefined)

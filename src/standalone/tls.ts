@@ -25,7 +25,7 @@ const authoritiesIn = (file: Buffer) => {
 }
 
 /**
- * Prepares a server that speaks TLS. It loads Node's modules for TLS, so a server without TLS does not.
+ * Prepares a server that speaks TLS. Only this loads Node's modules for TLS.
  *
  * @returns `create`, which creates the server, and `renew`, which reads the files again.
  *   - `renew` replaces the server's certificate and key, not the client CA. It returns until when the certificate is
@@ -59,7 +59,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
   const authorities = orExplain('Cannot use --tls-client-ca', () => {
     if (!clientCaFile) return {}
     const found = authoritiesIn(clientCaFile)
-    // Node ignores a block that is no certificate. This throws.
+    // Node ignores a block that is not a certificate. X509Certificate throws.
     for (const pem of found.ca) new X509Certificate(pem)
     createSecureContext(found)
     return found
@@ -100,7 +100,7 @@ export const requireCertificate: MiddlewareHandler = async (
   next,
 ) => {
   const { socket } = c.env.incoming
-  // Despite its type, it returns {} without a certificate, and null without a connection.
+  // Despite its type, getPeerCertificate returns {} without a certificate, and null without a connection.
   const { subject, subjectaltname, valid_to = '' } = socket.getPeerCertificate() ?? {}
   // If a client without a certificate resumes a session, Node 20 calls it authorized. So check the certificate too.
   if (!socket.authorized || !(Date.parse(valid_to) > Date.now()))

@@ -4,7 +4,7 @@ import { warn } from './report.ts'
 import type { Settings } from './settings.ts'
 
 /**
- * Warns if everybody can kill through this server, if the token can be read on the network, and if /proc cannot be read.
+ * Warns if every local user can kill, if the network can read the token, and if /proc cannot be read.
  *
  * @param host - the address that the server listens on; undefined for a Unix domain socket.
  * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.

@@ -101,7 +101,7 @@ test.each([
 ] as const)('without /proc on %s, names and user ids are an error: they need %s', async (platform, what) => {
   using _ = pretendPlatform(platform)
   using __ = await fakeFiles({ '/proc/self/stat': { error: 'ENOENT' } })
-  const error = `Names in --protect, and --only-uid, need ${what}: use only PIDs in --protect, and leave out --only-uid`
+  const error = `Names in protect (--protect), and onlyUids (--only-uid), need ${what}: protect only PIDs, and leave out the user ids`
   for (const options of [{ protect: [process.ppid, 'sshd'] }, { onlyUids: [0] }, { onlyUids: [] }])
     expect(() => nodeSignaller(options)).toThrow(error)
   const { terminate } = nodeSignaller({ protect: [process.ppid, '4'] })

@@ -112,7 +112,7 @@ describe('a token file', () => {
   )
 })
 
-describe('a file that other users may', () => {
+describe('a file that other users can', () => {
   let warnings: string[] = []
   const warn = (text: string) => void warnings.push(text.replace('psys-kill: ', ''))
   const ends = { read: 'run chmod o-r on it.', change: 'run chmod o-w on it.' } as const
@@ -129,7 +129,7 @@ describe('a file that other users may', () => {
   ])('open with mode %o is a warning for %j', (mode, may) => {
     chmodSync(file, mode)
     expect(read(args, {}, warn).tokens).toEqual({ '': TOKEN })
-    expect(warnings).toEqual(may.map((verb) => `Every local user may ${verb} the file of --token-file; ${ends[verb]}`))
+    expect(warnings).toEqual(may.map((verb) => `Every local user can ${verb} the file of --token-file; ${ends[verb]}`))
     using _windows = pretendPlatform('win32')
     expect(read(args).tokens).toEqual({ '': TOKEN })
   })
@@ -138,6 +138,6 @@ describe('a file that other users may', () => {
     chmodSync(file, 0o646)
     using _written = vi.spyOn(console, 'error').mockImplementation(warn)
     expect(readSettingFile('--tls-cert', file).toString()).toBe(TOKEN)
-    expect(warnings).toEqual([`Every local user may change the file of --tls-cert; ${ends.change}`])
+    expect(warnings).toEqual([`Every local user can change the file of --tls-cert; ${ends.change}`])
   })
 })

@@ -1,7 +1,7 @@
 import { ChildProcess } from 'node:child_process'
 import { afterAll, expect, vi } from 'vitest'
 
-/** What @types/node does not tell of: every way to start a process comes by here, but for the synchronous ones. */
+/** Missing from @types/node. Every asynchronous way to start a process calls it. */
 interface Spawning {
   spawn?: (this: ChildProcess, options: { envPairs?: string[] }) => number
 }
@@ -11,7 +11,7 @@ const prototype: ChildProcess & Spawning = ChildProcess.prototype
 const { spawn } = prototype
 if (!spawn) throw new Error('This Node starts its processes in another way')
 
-// The marks of this run: run-guard.mjs looks for one, the other is where they may write.
+// Every child inherits these: run-guard.mjs finds processes by TEST_RUN, and they write to TMPDIR.
 const marks = ['TEST_RUN', 'TMPDIR'].map((name) => [`${name}=`, process.env[name] ?? ''] as const)
 
 prototype.spawn = function (options) {
@@ -30,7 +30,7 @@ afterAll(async () => {
   const left = () => [...living].filter((child) => child.pid && !isService(child))
   const commands = () => left().map(({ spawnargs }) => spawnargs.join(' '))
   try {
-    // What was just killed is on its way.
+    // A process that was just killed needs a moment to end.
     await vi.waitFor(() => expect(commands(), 'still runs').toEqual([]), 5000)
   } finally {
     for (const child of left()) child.kill('SIGKILL')

@@ -9,8 +9,8 @@ export const startedLater = (stat: string, ticks: number) =>
   stat.replace(/^(\d+ \(.*\)(?: \S+){19} )(\d+)/s, (_, before, start) => `${before}${Number(start) + ticks}`)
 
 /**
- * Shows the code under test other contents, or an error, for some paths: a text, or the code of a system error. The
- * test file has to `vi.mock('node:fs', { spy: true })`.
+ * For some paths, the code under test reads this text, or fails with this code of a system error. The test file has to
+ * `vi.mock('node:fs', { spy: true })`.
  */
 export const fakeFiles = async (files: Readonly<Record<string, { text: string } | { error: string }>>) => {
   const actual = await vi.importActual<typeof import('node:fs')>('node:fs')
@@ -36,7 +36,7 @@ export const fakeFiles = async (files: Readonly<Record<string, { text: string } 
   }
 }
 
-/** Lets this process look as if it ran on another system, to the end of the scope. */
+/** Makes this process look as if it ran on another system, until the end of the scope. */
 export const pretendPlatform = (platform: NodeJS.Platform) => {
   const { platform: actual } = process
   const set = (value: NodeJS.Platform) => Object.defineProperty(process, 'platform', { value })
@@ -47,7 +47,7 @@ export const pretendPlatform = (platform: NodeJS.Platform) => {
 /** What a request may ask for on every system. */
 export const ASKED: Partial<Delivery>[] = [{}, { waitMs: 60_000 }, { dryRun: true }]
 
-/** Expects this outcome at once, whatever else is asked, and no SIGTERM. If there is one, the process does not get it. */
+/** Expects this outcome at once for each kind of request, and no SIGTERM. A SIGTERM would not reach the process. */
 export const expectNoSignal = (
   pid: number,
   outcome: Outcome,

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { startPeer } from './peer.ts'
 
-/** An address of /proc/net, of which each word of four bytes stands in reverse, as it is written in a URL. */
+/** Writes an address of /proc/net, where the bytes of each word are reversed, as in a URL. */
 const inUrl = (address: string) => {
   const [host = '', port = ''] = address.split(':')
   const words = (host.match(/.{8}/g) ?? []).map((word) => Buffer.from(word, 'hex').reverse())
@@ -10,7 +10,7 @@ const inUrl = (address: string) => {
   return `${name}:${Number.parseInt(port, 16)}`
 }
 
-/** The sockets of a kind that wait for whoever comes, in the network of a process: their inodes, and where they do. */
+/** The listening sockets of one kind in the network namespace of a process: their inodes and places. */
 const waiting = (pid: number | undefined, kind: string) => {
   const [, ...lines] = readFileSync(`/proc/${pid}/net/${kind}`, 'latin1').trimEnd().split('\n')
   return lines.flatMap((line): [inode: string, place: string][] => {
@@ -21,7 +21,7 @@ const waiting = (pid: number | undefined, kind: string) => {
       return flags === '00010000' ? [[inode, path]] : []
     }
     const [, local = '', , state, , , , , , inode = ''] = fields
-    // 0A: listening; of UDP 07: not connected to anybody.
+    // 0A: listening. For UDP, 07: not connected.
     return state === (kind.startsWith('tcp') ? '0A' : '07') ? [[inode, inUrl(local)]] : []
   })
 }
@@ -37,7 +37,7 @@ export const listeningPlaces = (pid: number | undefined): string[] => {
   return all.filter(([inode]) => own.has(inode)).map(([, place]) => place)
 }
 
-/** A port that was free a moment ago, for programs that have no way to tell which one they got. */
+/** A port that was free a moment ago, for programs that cannot tell which port they got. */
 export const freePort = async () => {
   using peer = await startPeer(() => {})
   return Number(new URL(peer.url).port)

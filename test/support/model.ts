@@ -48,7 +48,7 @@ const jsonOf = (body: Uint8Array): unknown => {
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** The PID that a value denotes, digit by digit; undefined if it is none. */
+/** The PID that a value means; undefined if it is not a PID. */
 const pidOf = (value: unknown) => {
   const digits = typeof value === 'string' ? value.trim() : Number.isInteger(value) ? `${BigInt(Number(value))}` : ''
   if (!/^[0-9]+$/.test(digits)) return undefined
@@ -99,7 +99,7 @@ const bytes = (body: string) => new TextEncoder().encode(body)
 const mostly = <Value>(usual: fc.Arbitrary<Value>, rare: fc.Arbitrary<Value>, weight = 12) =>
   fc.oneof({ weight, arbitrary: usual }, { weight: 1, arbitrary: rare })
 
-/** The JSON of a PID, well-formed and not. What is not would, if half-parsed, still be this PID. */
+/** Valid and invalid JSON for a PID. Whoever parses the invalid ones leniently gets this PID too. */
 const pidText = (pid: bigint) => {
   const right = [`${pid}`, `${pid}.0`, `${pid}e0`, `${pid}0E-1`, `"${pid}"`, `" ${pid}\\t"`, `"\\n\\u00a000${pid}"`]
   const strings = ['abc', 'e0', '.0', 'n', '\\u0000', ` ${pid}`].map((end) => `"${pid}${end}"`)
@@ -120,7 +120,7 @@ const junk = fc.json({ maxDepth: 1 })
 const length = (count: number, unit = 'x') => text(unit.repeat(count))
 const oneOf = (list: string) => odd(...list.split(' '))
 const INSTANCE = '0a1b2c3d4e5f6071-1234-567890'
-/** The JSON of each field: well-formed, and now and then not. */
+/** The JSON of each field: sometimes malformed. */
 const VALUES = {
   instance: mostly(odd(text(INSTANCE), length(64)), odd('""', '"a b"', '"a\\n"', '"é"', length(65))),
   waitMs: mostly(oneOf('0 -0 1 1.0'), oneOf('-1 0.5 60001 "0" 1e400')),
@@ -131,7 +131,7 @@ const VALUES = {
 const UNKNOWN = ['startedBefore', 'PID', 'pid ', 'waitms', 'dry_run', '', '__proto__', 'constructor', 'toString']
 const anyName = odd(...UNKNOWN, ...Object.keys(VALUES))
 
-/** Objects with the fields of a request, in any order, each now and then malformed, and some with an unknown one. */
+/** Objects with the fields of a request in any order. Sometimes a field is malformed or unknown. */
 const bodyText = (pid: fc.Arbitrary<bigint>) =>
   fc
     .record({
@@ -143,7 +143,7 @@ const bodyText = (pid: fc.Arbitrary<bigint>) =>
     .chain((entries) => fc.shuffledSubarray(entries, { minLength: entries.length }))
     .map((entries) => `{${entries.map(([name, value]) => `${text(name)}:${value}`).join()}}`)
 
-/** Now and then white space to about 4096 bytes. (Text is longer in bytes than in characters.) */
+/** Sometimes adds white space, to about 4096 bytes. (Text has more bytes than characters.) */
 const padded = (body: fc.Arbitrary<string>) =>
   fc
     .tuple(body, mostly(fc.constant(0), fc.integer({ min: 4093, max: 4099 })))
@@ -173,7 +173,7 @@ export const anyRequest = asked(
   'GET HEAD PUT DELETE OPTIONS QUERY post TRACE CONNECT __proto__',
 )
 
-/** Requests that signal nobody, also if their PID is half-parsed. */
+/** Requests that can signal nothing, even if their PID is half-parsed. */
 export const harmlessRequest = asked(padded(bodyText(impossiblePid)), odd(...TYPES, undefined), 'GET PUT')
 
 const CODES: OutcomeCode[] = [
@@ -183,7 +183,7 @@ const CODES: OutcomeCode[] = [
 const REASONS: SignallerReason[] = ['zombie', 'other instance', 'protected', 'hidden', 'uid']
 const PROCESS = { command: 'node', uid: 1000, instance: INSTANCE, startedAt: '2026-11-24T08:00:00.120Z' }
 
-/** Signallers of all kinds. Each does always the same. */
+/** Signallers of all kinds. Each always does the same. */
 export const anySignaller: fc.Arbitrary<Behaviour> = fc
   .record({
     supports: mostly(fc.constant<string[]>([...CONDITIONS]), fc.subarray<string>([...CONDITIONS])),

@@ -9,7 +9,7 @@ import { emptyFolder } from './folder.ts'
 import { runs } from './needs.ts'
 import { heard, targetOf } from './processes.ts'
 
-/** What the process says first, and then does for each line: it ends when nobody writes to it any more. */
+/** Prints what it supports, then answers one request for each line. It ends when its input closes. */
 const PROGRAM = `
 import { createInterface } from 'node:readline'
 import { nodeSignaller } from './node-signaller.ts'
@@ -59,7 +59,7 @@ export const buildSignaller = async () => {
   return { folder: folder.path, start, [Symbol.dispose]: folder[Symbol.dispose] }
 }
 
-/** Why a test in a PID namespace cannot run here; undefined where it can. */
+/** Why a test in a PID namespace cannot run here; undefined if it can. */
 export const noNamespaces = (() => {
   if (process.getuid?.() !== 0) return 'needs root, to make a PID namespace'
   const works = runs('unshare', '--pid', '--fork', '--mount-proc', 'true')
@@ -70,13 +70,13 @@ export const noNamespaces = (() => {
 const childOf = (pid: number | undefined) => Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1'))
 
 /**
- * Says each SIGTERM; so one that reaches PID 1 is seen, where without a handler the kernel drops it. It ends, and all in
- * the namespace with it, when the one who started it is gone.
+ * Prints each SIGTERM. (Without a handler, the kernel drops a SIGTERM to PID 1.) When its parent is gone it ends, and
+ * with it all processes of the namespace.
  */
 const INIT =
   "process.on('SIGTERM', () => console.log('SIGTERM')); process.stdin.resume().on('end', process.exit); console.log('up')"
 
-/** A PID and mount namespace; all that is in it dies at the end of the scope. */
+/** A PID and mount namespace. All its processes are killed at the end of the scope. */
 export const startNamespace = async (options: readonly string[] = ['--mount-proc']) => {
   const unshare = ['--pid', '--mount', '--fork', '--kill-child', ...options, process.execPath, '-e', INIT]
   const outer = spawn('unshare', unshare, { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -84,14 +84,14 @@ export const startNamespace = async (options: readonly string[] = ['--mount-proc
   const init = heard(outer.stdout)
   await init.until(/up/)
   const inTime = options.includes('--time') ? ['--time'] : []
-  /** What precedes a command that is to run in it. */
+  /** The command before a command, to run it in the namespace. */
   const enter = ['nsenter', '--target', String(childOf(outer.pid)), '--pid', '--mount', ...inTime, '--']
   const [file = '', ...args] = [...enter, 'sh', '-c']
   return {
     enter,
-    /** Runs a shell command in it to its end and returns what it said. */
+    /** Runs a shell command in it to its end, and returns what it printed. */
     run: (script: string) => execFileSync(file, [...args, script], { encoding: 'utf8' }).trim(),
-    /** What its PID 1 has said: `up`, and a line for each SIGTERM that it got. */
+    /** What its PID 1 has printed: `up`, and a line for each SIGTERM. */
     initSaid: init.text,
     /**
      * Starts `run` in it, through the command `as`, and as the PID `pid` if that is not 0. Another one takes its place as

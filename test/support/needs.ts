@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { describe, type TestContext } from 'vitest'
 
 const STAT = '/proc/self/stat'
-/** Whether /proc can be read; not so on other systems, and in some containers. */
+/** Whether /proc can be read. It cannot on other systems, and in some containers. */
 export const hasProc =
   process.platform === 'linux' && existsSync(STAT) && readFileSync(STAT, 'latin1').startsWith(`${process.pid} `)
 
@@ -31,14 +31,14 @@ const needs = (need: Need) => {
   return ({ skip }: Pick<TestContext, 'skip'>) => skip(!HAS[need](), `needs ${need}`)
 }
 
-// For a beforeEach, or a test's own first line: each skips it, by name, where something is missing.
+// Each skips a test, and names what is missing. Use them in beforeEach, or first in a test.
 export const needsLinux = needs('Linux')
 export const needsRoot = needs('root')
 export const needsTerminal = needs('Linux with python3')
 export const needsIPv6 = needs('IPv6')
 export const needsOpenssl = needs('openssl')
 
-/** A group that is skipped, and says in its name what it needs, where that is missing. */
+/** A group whose name says what it needs. If that is missing, it is skipped. */
 export const describeWith = (needs: readonly Need[], name: string, tests: () => void) => {
   const missing = needs.filter((need) => !HAS[need]())
   const note = missing.length > 0 ? ` (needs ${missing.join(', ')})` : ''

@@ -21,13 +21,13 @@ const errorsOf = (pointer: readonly (string | number)[], value: unknown) => {
   return validate(value) === true ? '' : ajv.errorsText(validate.errors)
 }
 
-/** Whether the document allows to send this. */
+/** Whether the document allows this body. */
 export const isDocumentedRequest = (body: unknown) =>
   errorsOf(['paths', KILL, 'post', 'requestBody', 'content', 'application/json', 'schema'], body) === ''
 
 type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>
 
-/** Throws where an answer, its body as text, is not what the document says of this path. */
+/** Throws if an answer differs from what the document says about this path. */
 export const assertDocumented = (status: number, headers: HeadersLike, text: string, path: string = KILL) => {
   const isHealth = path === '/healthz'
   const { responses } = isHealth ? document.paths['/healthz'].get : document.paths[KILL].post

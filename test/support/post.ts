@@ -12,7 +12,7 @@ export const present = (headers: Readonly<Record<string, string | undefined>>) =
 
 type App = Pick<Hono, 'request'>
 
-/** POSTs to the kill route. A body goes out as it is; a header that is undefined does not go out. */
+/** POSTs to the kill route. It sends the body as it is, and no header that is undefined. */
 export const postRaw = (
   app: App,
   body: BodyInit | null,
@@ -34,11 +34,11 @@ export const told = async (answering: Response | Promise<Response>) => {
   return [response.status, await response.text(), response.headers.get('psys-kill-reason')] as const
 }
 
-/** The same of a refusal as it must be. */
+/** The same, as it must be for this refusal. */
 export const refusal = (status: number, error: string, reason: string) =>
   [status, JSON.stringify({ error }), reason] as const
 
-/** A stream that hands out the parts one by one, and counts how many were taken. */
+/** A stream that gives out its parts one by one, and counts them. */
 export const streamOf = (parts: Iterable<Uint8Array<ArrayBuffer>>) => {
   const iterator = parts[Symbol.iterator]()
   let taken = 0
@@ -55,7 +55,7 @@ type Outcomes = () => Outcome | Promise<Outcome>
 
 const sent: Outcomes = () => ({ code: 'sent' })
 
-/** Signals nothing and remembers the PIDs. This is all that a signaller must be. */
+/** Signals nothing, and remembers the PIDs. */
 export const recordingSignaller = (outcome = sent) => {
   const pids: number[] = []
   const terminate = (pid: number) => {
@@ -65,7 +65,7 @@ export const recordingSignaller = (outcome = sent) => {
   return { pids, terminate }
 }
 
-/** The same for a signaller that supports every condition; of a request with conditions it remembers all. */
+/** The same, but it supports every condition, and remembers the whole request if that has conditions. */
 export const conditionalSignaller = (outcome = sent) => {
   const pids: number[] = []
   const calls: { pid: number; delivery: Delivery }[] = []

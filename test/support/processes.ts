@@ -5,7 +5,7 @@ import type { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { runs } from './needs.ts'
 
-/** What something resolves to; throws after 20 seconds, and says for what it waited and how things stand. */
+/** Awaits a promise. After 20 seconds it throws, and says what it waited for and what the state is. */
 export const inTime = <Value>(what: string, waiting: Promise<Value>, state: () => string) =>
   Promise.race([
     waiting,
@@ -14,13 +14,13 @@ export const inTime = <Value>(what: string, waiting: Promise<Value>, state: () =
     }),
   ])
 
-/** What a stream says from now on. */
+/** Collects the output of a stream from now on. */
 export const heard = (stream: Readable, encoding: BufferEncoding = 'utf8') => {
   let text = ''
   stream.setEncoding(encoding).on('data', (chunk) => {
     text += chunk
   })
-  /** Everything, when no more can come. */
+  /** Resolves with everything when the stream has ended. */
   const closed = new Promise<string>((resolve) => stream.once('close', () => resolve(text)))
   const search = async <Found>(find: () => Found | undefined) => {
     for (;;) {
@@ -30,7 +30,7 @@ export const heard = (stream: Readable, encoding: BufferEncoding = 'utf8') => {
       await Promise.race([once(stream, 'data'), closed])
     }
   }
-  /** Resolves with what is found, now or when more has come; rejects if no more can come. */
+  /** Resolves with what is found, now or later. Rejects when the stream has ended. */
   const when = <Found>(what: string, find: () => Found | undefined) =>
     inTime(what, search(find), () => `It said: ${text}`)
   /** Resolves with everything so far once it matches. */
@@ -48,14 +48,14 @@ export const targetOf = (child: ChildProcess) => {
   return {
     pid,
     child,
-    /** Resolves with the signal that ended it, or null where it exited by itself. */
+    /** Resolves with the signal that ended it; null if it exited by itself. */
     ended: once(child, 'exit').then(([, signal]): NodeJS.Signals | null => signal),
     isAlive,
     [Symbol.dispose]: () => void child.kill('SIGKILL'),
   }
 }
 
-/** Starts a command and resolves when it has said something. */
+/** Starts a command. Resolves when it has printed something. */
 export const startCommand = async ([file = '', ...args]: readonly string[], options: SpawnOptions = {}) => {
   const child = spawn(file, args, { ...options, stdio: ['ignore', 'pipe', 'inherit'] })
   const target = targetOf(child)
@@ -73,10 +73,10 @@ export const startTarget = (script = '', options: { uid?: number; gid?: number }
 export const startSleeper = (options: { uid?: number; gid?: number } = {}, file = 'sleep') =>
   targetOf(spawn(file, ['600'], { ...options, stdio: 'ignore' }))
 
-/** Starts a process that ignores SIGTERM: what the shell becomes ignores it too. */
+/** Starts a process that ignores SIGTERM. It inherits that from the shell. */
 export const startDeaf = () => startCommand(['sh', '-c', 'trap "" TERM; echo up; exec sleep 600'])
 
-/** A PID that was a process's a moment ago and that has been reaped. */
+/** The PID of a process that has just been reaped. */
 export const reapedPid = () => spawnSync('true').pid
 
 /** A field of /proc/PID/stat, numbered as in proc_pid_stat(5), of a process whose name is harmless. */
@@ -104,7 +104,7 @@ threading.Thread(target=time.sleep, args=(600,)).start()
 print('up', flush=True)
 ctypes.CDLL(None).pthread_exit(None)`
 
-/** Starts a process that runs on after its first thread has exited; undefined where there is nothing to write it in. */
+/** Starts a process that runs on after its first thread has exited; undefined if that cannot be done here. */
 export const startWithoutLeader = async () => {
   if (!runs('python3', '-c', 'import ctypes')) return undefined
   const target = await startCommand(['python3', '-c', LEADER_EXITS])

@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import { KILL } from './post.ts'
 import { heard } from './processes.ts'
 
-/** A connection on which a test says what it likes, and what comes on it. */
+/** A connection for raw bytes, and what arrives on it. */
 export const conversationOn = <Connected extends Socket>(socket: Connected) => {
   // A reset is one of the ways in which a server closes.
   socket.on('error', () => {})
@@ -21,7 +21,7 @@ export const openRaw = async (url: string) => {
   return conversationOn(socket)
 }
 
-/** Resolves when nobody listens any more. */
+/** Resolves when the server listens no more. */
 export const refusesConnections = (url: string) =>
   expect(async () => {
     for (;;) (await openRaw(url))[Symbol.dispose]()
@@ -42,7 +42,7 @@ const parse = (text: string) => {
   return { status, headers, body: headers['transfer-encoding'] === 'chunked' ? unchunk(rest) : rest }
 }
 
-/** Sends bytes on a connection of their own and resolves with the answer, complete once the server has closed. */
+/** Sends bytes on a new connection. Resolves with the answer when the server has closed the connection. */
 export const exchange = async (url: string, request: string | Buffer) => {
   using connection = await openRaw(url)
   connection.socket.write(request)
@@ -63,8 +63,8 @@ export const killRequest = (body: string | Buffer, { path = KILL, ...headers }: 
   return Buffer.concat([Buffer.from(head, 'latin1'), Buffer.from(body)])
 }
 
-// Passes on the first line that a command writes, and the rest when told to or when the command has exited. It kills the
-// command when its own standard input ends, so that none is left whatever becomes of the test.
+// Passes on the first line of a command's output. The rest follows when asked for, or when the command has exited. When
+// its own standard input ends, it kills the command, so that none is left behind.
 const HOLDER = `
 import os, pty, subprocess, sys, threading, time, tty
 reader, writer = pty.openpty() if sys.argv[1] == 'terminal' else os.pipe()
@@ -87,7 +87,7 @@ except OSError: pass
 os._exit(command.wait())
 `
 
-/** Starts a server whose standard output is a pipe, or a terminal, of which only the first line is read for now. */
+/** Starts a server whose output is a pipe or a terminal. Only its first line is read until `read()`. */
 export const startUnread = async (kind: 'pipe' | 'terminal', command: readonly string[]) => {
   const holder = spawn('python3', ['-c', HOLDER, kind, ...command], { stdio: ['pipe', 'pipe', 'pipe'] })
   const { text, until } = heard(holder.stdout)
@@ -103,7 +103,7 @@ export const startUnread = async (kind: 'pipe' | 'terminal', command: readonly s
     until,
     /** Resolves with the exit code, and everything that was written. */
     ended,
-    /** From now on somebody reads. */
+    /** Reads the output from now on. */
     read: () => holder.stdin.write('read\n'),
     [Symbol.asyncDispose]: async () => {
       holder.stdin.end()

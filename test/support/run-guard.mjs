@@ -1,6 +1,6 @@
-// Outlives the test run whose pipe it reads, and then ends what is left of it: the processes that carry the mark of the
-// run in their environment, and its folders. A process of its own, as a runner that gets SIGKILL can do nothing any more.
-// Told to `list`, it only says which processes these are.
+// Runs until the pipe of the test run closes. Then it ends the processes that the run left behind (they have its mark in
+// their environment), and removes its folders. It is a process of its own, because a runner that gets SIGKILL cannot
+// clean up. With `list`, it only prints these processes.
 import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -16,18 +16,18 @@ interface StartOptions extends Pick<SpawnOptions, 'cwd' | 'uid' | 'gid'> {
   env?: Readonly<Record<string, string>>
   /** What the command has as its descriptor 3. Default: nothing. */
   fd?: number
-  /** What the command says once it listens, with the place as its first group. Default: the record of the built file. */
+  /** What the command prints when it listens. The first group is the place. Default: the line of the built file. */
   listening?: RegExp
 }
 
 export type RunningServer = Awaited<ReturnType<typeof startServer>>
 
-/** Only what a program needs: no variable of the developer's own decides a test. */
+/** Only these variables: no others of the developer may decide a test. */
 const cleanEnv = () => ({ PATH: process.env['PATH'] ?? '', HOME: process.env['HOME'] ?? '/' })
 
 const OWN_RECORD = /"listening on ([^"]+)"/
 
-/** Starts a server on a free port and resolves when it listens; rejects with what it said where it does not. */
+/** Starts a server on a free port. Resolves when it listens; otherwise rejects with its output. */
 export const startServer = async ({
   command = [process.execPath, BUILT_FILE],
   args = ['--port', '0'],
@@ -46,7 +46,7 @@ export const startServer = async ({
   child.stdout.on('data', (chunk) => {
     const lines = `${half}${chunk}`.split('\n')
     half = lines.pop() ?? ''
-    // Other runtimes say in words of their own that they listen.
+    // Skip lines that are not JSON: other runtimes print their own.
     const parsed = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line))
     records.push(...parsed.filter(({ message }) => message === undefined))
   })
@@ -64,20 +64,20 @@ export const startServer = async ({
     return code
   }
   return {
-    /** Where it listens, as it says itself: `http://127.0.0.1:PORT`, or the path of a socket. */
+    /** Where it listens: `http://127.0.0.1:PORT`, or the path of a socket. */
     url,
     child,
     /** The lines of standard output that are records of requests, parsed. */
     records,
     stdout: output.text,
     stderr: errors.text,
-    /** Resolves with the first record, present or to come, that fits. */
+    /** Resolves with the first record that fits, now or later. */
     record: (fits: (record: Record<string, unknown>) => boolean) =>
       output.when(`a record that fits ${fits}`, () => records.find(fits)),
-    /** Resolves when standard output, from a place in it on, says this. */
+    /** Resolves when standard output, from a place on, matches. */
     says: (pattern: RegExp, from = 0) =>
       output.when(`${pattern}`, () => pattern.test(output.text().slice(from)) || undefined),
-    /** POSTs to the kill route; a string goes out as it is. */
+    /** POSTs to the kill route. A string is sent as it is. */
     kill: async (body: unknown, headers: Record<string, string> = {}) => {
       const response = await fetch(url + KILL, {
         method: 'POST',
@@ -87,7 +87,7 @@ export const startServer = async ({
       })
       return { status: response.status, text: await response.text(), headers: response.headers }
     },
-    /** Sends SIGTERM and resolves with the exit code. */
+    /** Sends SIGTERM. Resolves with the exit code. */
     stop,
     [Symbol.asyncDispose]: async () => {
       if (child.exitCode === null && child.signalCode === null) await stop()
@@ -99,7 +99,7 @@ export const startServer = async ({
 export const health = async (url: string) =>
   (await fetch(`${url}/healthz`, { headers: { connection: 'close' } })).status
 
-/** Runs a server, by default the built file, with settings that end it at once, and resolves with how it ended. */
+/** Runs a server that ends at once, by default the built file. Resolves with how it ended. */
 export const runToEnd = (
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},

@@ -13,13 +13,13 @@ type Folder = ReturnType<typeof emptyFolder>
 const openssl = (...args: readonly string[]) => execFileSync('openssl', args, { stdio: ['ignore', 'pipe', 'pipe'] })
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
 
-/** A certificate and its key: as files, and as the text that a client takes. */
+/** A certificate and its key, as files and as text. */
 export type Identity = ReturnType<ReturnType<typeof authority>['issue']>
 
 const time = (days: number) =>
   `${new Date(Date.now() + days * 86_400_000).toISOString().replace(/[-:T]/g, '').slice(0, 14)}Z`
 
-/** A certificate authority of openssl's with its files in the folder. */
+/** A certificate authority of openssl. Its files are in the folder. */
 export const authority = (folder: Folder, ca: string) => {
   const file = (name: string) => folder.file(`${ca}-${name}`)
   const config = file('config')
@@ -46,7 +46,7 @@ default_crl_days = 2\npolicy = p\n[p]\ncommonName = optional\n`,
       openssl('ca', '-batch', '-notext', '-config', config, ...dates, '-in', request, '-out', certFile)
       return { certFile, keyFile, cert: readFileSync(certFile, 'utf8'), key: readFileSync(keyFile, 'utf8') }
     },
-    /** Revokes a certificate and returns the list of all that are. */
+    /** Revokes a certificate. Returns the list of all revoked ones. */
     revoke: ({ certFile }: { certFile: string }) => {
       openssl('ca', '-config', config, '-revoke', certFile)
       return openssl('ca', '-gencrl', '-config', config).toString()
@@ -66,7 +66,7 @@ export interface Asking {
   agent?: Agent
 }
 
-/** Asks a server over TLS with what a client has: its certificate and key, the authority it trusts. */
+/** Asks a server over TLS. The client has a certificate and key, and an authority that it trusts. */
 export const askTls = async (
   url: string,
   client: ConnectionOptions,
@@ -79,7 +79,7 @@ export const askTls = async (
   return { status: Number(response.statusCode), text: await text(response), headers: response.headers }
 }
 
-/** A connection over TLS on which a test says what it likes. */
+/** A connection over TLS for raw bytes. */
 export const openTls = async (url: string, options: ConnectionOptions) => {
   const { hostname, port } = new URL(url)
   const socket = connect({ host: hostname, port: Number(port), ...options })
