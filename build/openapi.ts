@@ -41,7 +41,7 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   'unknown field': 'The field is not known. A misspelt condition must not kill',
   EPERM: "Another user's process, or one that policy protects",
   ESRCH: 'No such process, or it has already terminated, or instance or command do not match',
-  'bad method': 'Another method than POST',
+  'bad method': 'The method is not POST',
   'too large': 'The body is too large',
   failed: 'Unexpected error',
   'no instance': 'This system cannot identify processes',
@@ -49,11 +49,11 @@ const SUMMARIES: Readonly<Record<string, string>> = {
   'no dryRun': 'This signaller cannot check without sending the signal',
   'no command': 'This system does not tell the names of processes',
   'too many waits': 'Try again later, or without waitMs',
-  unauthorized: 'No valid token or certificate (standalone server)',
-  host: 'The Host is not allowed (standalone server)',
-  proxy: 'The request came through a proxy, and the server has no token (standalone server)',
-  origin: 'A web page of another origin sent the request (standalone server)',
-  path: 'No such path: the base URL is wrong (standalone server)',
+  unauthorized: 'No valid token or certificate (with guards)',
+  host: 'The Host is not allowed (with guards)',
+  proxy: 'The request came through a proxy, and the server has no token (with guards)',
+  origin: 'A web page of another origin sent the request (with guards)',
+  path: 'No such path: the base URL is wrong (with guards)',
   up: 'The server runs',
 } satisfies Record<keyof typeof answers | keyof typeof serverAnswers | 'up', string>
 
@@ -147,7 +147,7 @@ const HEADERS: Partial<Record<Answer['status'], Record<string, Header>>> = {
 const REQUEST_ID = {
   'X-Request-Id': {
     schema: { type: 'string', format: 'uuid' },
-    description: 'The id of the request in the record (standalone server)',
+    description: 'The id of the request in the record (with guards)',
   },
 }
 
@@ -225,7 +225,7 @@ export const openapi = (version: string) => {
       summary: 'Terminates a process by its PID',
       description:
         'One endpoint that sends SIGTERM to a process, or tells exactly why not. Every response is JSON. If the endpoint ' +
-        'is embedded in another service, it has no health check, and no answer that is marked "standalone server".',
+        'is embedded in another service, it has no health check, and answers marked "with guards" only with the guards.',
       contact: { name: 'The maintainers of psys-kill' },
       license: { name: 'MIT', identifier: 'MIT' },
     },
