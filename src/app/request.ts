@@ -57,7 +57,7 @@ const refuseWrong = (c: Context, value: unknown) => {
     const unknown = Object.keys(body).find((name) => !Object.hasOwn(shape, name))
     return refuse(c, answers['unknown field'], { pid, detail: JSON.stringify(unknown) })
   }
-  const reason = isJson(c.req.header('content-type')) ? wrong : 'content-type'
+  const reason = isJson(c.req.header('content-type')) ? undefined : 'content-type'
   return refuse(c, answers[`bad ${wrong}`], { pid, reason })
 }
 

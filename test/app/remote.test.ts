@@ -126,7 +126,7 @@ describe('the answer of a peer', () => {
 
 const SECRET = 'hunter2-secret'
 test.each<Partial<RemoteSignallerOptions>>([
-  ...[SECRET, `//${SECRET}`, `ftp://${SECRET}`, `file:///${SECRET}`, `http://${SECRET}:port`].map((url) => ({ url })),
+  ...[SECRET, `//${SECRET}`, `xhttp:${SECRET}`, `httpx:${SECRET}`, `http://${SECRET}:port`].map((url) => ({ url })),
   ...[`http://${SECRET}@peer`, `http://:${SECRET}@peer`, `http://peer?token=${SECRET}`].map((url) => ({ url })),
   ...[`http://peer/#${SECRET}`, '', 'localhost:3000'].map((url) => ({ url })),
   ...['', ' ', `${SECRET}\n`, `Bearer ${SECRET}`, `${SECRET}é`, `a=${SECRET}`].map((token) => ({ token })),

@@ -90,6 +90,7 @@ type End = () => Outcome | Promise<Outcome>
 
 test.each<[what: string, code: 'sent' | 'forwarded', End, told: Record<string, unknown>, MiddlewareHandler?]>([
   ['how a wait ended', 'sent', () => ({ code: 'exited' }), { outcome: 'exited', status: 200 }],
+  ['that it was in vain', 'sent', () => ({ code: 'running' }), { outcome: 'running', status: 200 }],
   ['that a wait failed', 'sent', () => Promise.reject(new Error('of the wait')), FAILED],
   ['what a peer said', 'forwarded', () => ({ code: 'ESRCH' }), { outcome: 'ESRCH', reason: 'gone', status: 404 }],
   ['that the host failed', 'sent', () => ({ code: 'sent' }), { outcome: 'sent', status: 500 }, hostFails],

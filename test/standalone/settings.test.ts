@@ -29,7 +29,11 @@ describe('each setting', () => {
     ),
     ...['/run/s', './80', '../80', 'folder/80', '\\\\.\\pipe\\name'].map((path) => ['socket', path, path] as const),
     ['allowOrigin', origins.join(','), origins],
-    ['protect', '1,2147483647,sshd, 0042 ,7z,(sd-pam),Web é', [1, 2 ** 31 - 1, 'sshd', 42, '7z', '(sd-pam)', 'Web é']],
+    [
+      'protect',
+      '1,2147483647,sshd, 0042 ,x11,(sd-pam),Web é',
+      [1, 2 ** 31 - 1, 'sshd', 42, 'x11', '(sd-pam)', 'Web é'],
+    ],
     ['onlyUid', '0,1000 , 4294967294', [0, 1000, 4_294_967_294]],
   ])('%s takes %j as an option and as a variable; the option wins', (name, given, value) => {
     const [option, variable] = [`--${optionOf(name)}`, variableOf(name)]
@@ -47,7 +51,7 @@ describe('each setting', () => {
   test('is in the help with its variable, within 80 columns; the examples there are right', () => {
     for (const name of Object.keys(SETTINGS))
       expect(HELP).toMatch(new RegExp(`^  --${optionOf(name)} +${variableOf(name)} +\\S.*\\n {19}\\S`, 'm'))
-    expect(HELP).toMatch(/^ {19}PSYS_KILL_TOKEN /m)
+    expect(HELP).toMatch(/^ {19}PSYS_KILL_TOKEN +\S.*\n {19}\S/m)
     for (const line of HELP.split('\n')) expect(line.length).toBeLessThanOrEqual(80)
     using folder = emptyFolder()
     writeFileSync(folder.file('token'), TOKEN, { mode: 0o600 })
@@ -69,7 +73,7 @@ describe('a wrong value', () => {
     ],
     allowOrigin: [
       ...['', '*', 'null', 'a.example', 'https://a.example/', 'https://A.example', 'https://'],
-      ...['http://a.de:80', 'ftp://a.example', 'file:///', 'https://a.de\0'],
+      ...['http://a.de:80', 'ftp://a.example', 'xhttp://a.de', 'file:///', 'https://a.de\0'],
     ],
     protect: ['', '0', '-5', '5,', '5.5', '2147483648', '5\0', 'init\0', ' ', ' sshd', 'sshd ', '٥'],
     onlyUid: ['', '-1', '1000,', '1.5', 'www-data', '0x0', '4294967295', '*', '1000\0'],
@@ -98,8 +102,8 @@ describe('a wrong value', () => {
   })
 })
 
-const mine = { LISTEN_FDS: '1', LISTEN_PID: String(process.pid) }
-const theirs = { LISTEN_FDS: '1', LISTEN_PID: String(process.ppid) }
+const mine = { LISTEN_FDS: '1', LISTEN_PID: 'own' }
+const theirs = { LISTEN_FDS: '1', LISTEN_PID: '1' }
 const SOCKET = { PSYS_KILL_SOCKET: '/run/s' }
 const TLS = ['--tls-cert', 'a', '--tls-key', 'b']
 const POSITIONAL = 'Unexpected argument: write --NAME VALUE; --quiet and --allow-proxy take no value. See --help.'

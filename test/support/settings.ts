@@ -7,11 +7,11 @@ export { TOKEN }
 export type Env = Record<string, string>
 const noWarning = (text: string): void => expect.unreachable(text)
 
-/** The settings. They must be right, and without a warning. */
+/** The settings. They must be right, and without a warning. The LISTEN_PID `own` is this process. */
 export const read = (args: readonly string[] = [], env: Env = {}, warn = noWarning) => {
   const written = vi.spyOn(console, 'error').mockImplementation(warn)
   try {
-    return readSettings(args, env)
+    return readSettings(args, env['LISTEN_PID'] === 'own' ? { ...env, LISTEN_PID: String(process.pid) } : env)
   } finally {
     written.mockRestore()
   }
