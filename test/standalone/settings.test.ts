@@ -29,11 +29,7 @@ describe('each setting', () => {
     ),
     ...['/run/s', './80', '../80', 'folder/80', '\\\\.\\pipe\\name'].map((path) => ['socket', path, path] as const),
     ['allowOrigin', origins.join(','), origins],
-    [
-      'protect',
-      '1,2147483647,sshd, 0042 ,x11,(sd-pam),Web é',
-      [1, 2 ** 31 - 1, 'sshd', 42, 'x11', '(sd-pam)', 'Web é'],
-    ],
+    ['protect', '2147483647,sshd, 0042 ,x11,(sd-pam),Web é', [2 ** 31 - 1, 'sshd', 42, 'x11', '(sd-pam)', 'Web é']],
     ['onlyUid', '0,1000 , 4294967294', [0, 1000, 4_294_967_294]],
   ])('%s takes %j as an option and as a variable; the option wins', (name, given, value) => {
     const [option, variable] = [`--${optionOf(name)}`, variableOf(name)]
