@@ -51,7 +51,7 @@ export const requireToken = (tokens: Tokens): MiddlewareHandler => {
     // Without Web Crypto there is no digest, and nobody gets in.
     const name = digest ? (await names).get(digest) : undefined
     if (name === undefined) {
-      const reason = c.req.header('authorization') === undefined ? 'token missing' : 'token unknown'
+      const reason = c.req.header('authorization') === undefined ? undefined : 'token unknown'
       return refuse(c, serverAnswers.unauthorized, { reason })
     }
     if (name !== '') c.set('killCaller', name)

@@ -28,33 +28,36 @@ describe('in a namespace', () => {
   const threadsOf = (pid: number, run: (script: string) => string) =>
     run(`ls /proc/${pid}/task | grep -vx ${pid}`).split('\n').map(Number)
 
-  test.each(['1', '2', '4'])('hidepid=%s hides what is not signalled if a PID is protected', async (hidepid) => {
-    await using inside = await startNamespace()
-    inside.run(`mount -t proc -o hidepid=${hidepid} proc /proc`)
-    using victim = await inside.start({ run: THREADED })
-    await expect.poll(() => threadsOf(victim.pid, inside.run).length).toBeGreaterThan(4)
-    const threads = threadsOf(victim.pid, inside.run)
-    using other = await inside.start()
-    using own = await inside.start({ as: NOBODY })
-    using guarded = await startIn(inside.enter, MAY_KILL, [victim.pid])
-    expect([guarded.supports, guarded.warning]).toEqual([CONDITIONS, undefined])
-    expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
-    for (const hidden of [...threads, other.pid])
-      for (const asked of [{}, { instance: 'x' }, { waitMs: 0 }])
-        expect(await guarded.terminate(hidden, asked)).toEqual({ code: 'EPERM', reason: 'hidden' })
-    for (const id of threadsOf(guarded.pid, inside.run))
-      expect(await guarded.terminate(id)).toMatchObject({ code: 'ESRCH', reason: 'thread' })
-    expect(await guarded.terminate(Number(inside.run('echo $$')))).toEqual({ code: 'ESRCH' })
-    const { instance } = await look(own.pid, guarded)
-    expect(await guarded.terminate(own.pid, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
-    expect([victim.isAlive(), other.isAlive(), guarded.isAlive()]).toEqual([true, true, true])
+  test.each(['1', '2', '4'])(
+    'with hidepid=%s and a protected PID, it signals nothing that is hidden',
+    async (hidepid) => {
+      await using inside = await startNamespace()
+      inside.run(`mount -t proc -o hidepid=${hidepid} proc /proc`)
+      using victim = await inside.start({ run: THREADED })
+      await expect.poll(() => threadsOf(victim.pid, inside.run).length).toBeGreaterThan(4)
+      const threads = threadsOf(victim.pid, inside.run)
+      using other = await inside.start()
+      using own = await inside.start({ as: NOBODY })
+      using guarded = await startIn(inside.enter, MAY_KILL, [victim.pid])
+      expect([guarded.supports, guarded.warning]).toEqual([CONDITIONS, undefined])
+      expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
+      for (const hidden of [...threads, other.pid])
+        for (const asked of [{}, { instance: 'x' }, { waitMs: 0 }])
+          expect(await guarded.terminate(hidden, asked)).toEqual({ code: 'EPERM', reason: 'hidden' })
+      for (const id of threadsOf(guarded.pid, inside.run))
+        expect(await guarded.terminate(id)).toMatchObject({ code: 'ESRCH', reason: 'thread' })
+      expect(await guarded.terminate(Number(inside.run('echo $$')))).toEqual({ code: 'ESRCH' })
+      const { instance } = await look(own.pid, guarded)
+      expect(await guarded.terminate(own.pid, { instance, waitMs: 60_000 })).toMatchObject({ code: 'exited' })
+      expect([victim.isAlive(), other.isAlive(), guarded.isAlive()]).toEqual([true, true, true])
 
-    using unguarded = await startIn(inside.enter, MAY_KILL)
-    expect(await unguarded.terminate(other.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
-    // The id of a thread reaches its process.
-    expect(await unguarded.terminate(threads[0] ?? Number.NaN)).toEqual({ code: 'sent' })
-    await victim.ended
-  })
+      using unguarded = await startIn(inside.enter, MAY_KILL)
+      expect(await unguarded.terminate(other.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })
+      // The id of a thread reaches its process.
+      expect(await unguarded.terminate(threads[0] ?? Number.NaN)).toEqual({ code: 'sent' })
+      await victim.ended
+    },
+  )
 
   test.each([
     ['of another namespace', [], 'true'],
