@@ -63,8 +63,8 @@ export const createServerApp = ({
       c.header('Cache-Control', 'no-store')
       c.header('X-Content-Type-Options', 'nosniff')
       // Health checks come every few seconds: record only the refused ones.
-      const isHealthy = c.req.path === HEALTH_PATH && c.req.method === 'GET' && !checks.some((refuses) => refuses(c))
-      return isHealthy ? next() : record(c, next)
+      const isHealthCheck = c.req.path === HEALTH_PATH && ['GET', 'HEAD'].includes(c.req.method)
+      return isHealthCheck && !checks.some((refuses) => refuses(c)) ? next() : record(c, next)
     })
     .use(guard(checks, allowCors(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))

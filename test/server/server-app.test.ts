@@ -106,6 +106,7 @@ test.each<[Headers, method: string, readonly unknown[]]>([
 ])('/healthz needs no token, and only a refusal is recorded: %j, %s', async (headers, method, answer) => {
   const { ask, records } = serverWith(GUARDED)
   expect(await told(ask({ path: '/healthz', method, headers }))).toEqual(answer)
+  if (answer === OK) expect(await ask({ path: '/healthz', method: 'HEAD', headers })).toHaveProperty('status', 200)
   const [status, , reason] = answer
   expect(records()).toMatchObject(answer === OK ? [] : [{ path: '/healthz', outcome: 'refused', status, reason }])
 })
