@@ -41,7 +41,6 @@ export const createApp = ({
   onError = (cause) => console.error(cause),
   stopping,
 }: AppOptions) => {
-  const { supports = [] } = signaller
   let waits = 0
 
   const fail = (cause: unknown, c: Context, request: KillAttempt = {}) => {
@@ -64,7 +63,7 @@ export const createApp = ({
     // `waits` includes this request.
     if (delivery.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
-    const unsupported = CONDITIONS.find((name) => delivery[name] !== undefined && !supports.includes(name))
+    const unsupported = CONDITIONS.find((name) => delivery[name] !== undefined && !signaller.supports?.includes(name))
     return unsupported ? { code: `no ${unsupported}` } : signaller.terminate(pid, delivery)
   }
 
