@@ -6,7 +6,7 @@ import { startSleeper } from '../support/processes.ts'
 
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups']
 const MAY_KILL = [...NOBODY, '--inh-caps=+kill', '--ambient-caps=+kill']
-const THREADED = `${process.execPath} -e "setInterval(() => {}, 1e6)"`
+const THREADED = `"${process.execPath}" -e "setInterval(() => {}, 1e6)"`
 
 const signaller = await buildSignaller()
 afterAll(() => signaller[Symbol.dispose]())
