@@ -21,7 +21,7 @@ const STATUSES: Record<Answer['status'], string> = {
   404: 'There is no such process. No signal.',
   405: 'The method is not POST.',
   413: 'The body is larger than 4 KiB. No signal.',
-  500: 'Anything unexpected. The log of the server has the cause.',
+  500: 'Anything unexpected. The log of the server has the cause. If a gateway answers it, the signal may have been sent.',
   501: 'This system cannot do what an optional field asks for. No signal.',
   503: 'Too many requests wait for an exit. No signal.',
 }

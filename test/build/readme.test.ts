@@ -210,6 +210,12 @@ test.each([
     [...REASONS],
   ],
   [
+    'outcome',
+    rowsLike(/^\| ((?:`[A-Za-z ]+`(?:, )?)+) \| [^|]+ \|$/gm).flatMap(([cell]) => wordsIn(cell)),
+    // The record calls the other rows refused.
+    [...Object.keys(answers).filter((code) => !/^(bad|unknown|too large)/.test(code)), 'forwarded', 'refused'],
+  ],
+  [
     'setting',
     rowsLike(/^\| `(--[a-z-]+)`[ *]* \| `([A-Z_]+)/gm),
     Array.from(HELP.matchAll(/^ {2}(--[a-z-]+) +([A-Z_]+) /gm), ([, ...names]) => names),

@@ -55,6 +55,7 @@ const on = (runtime: Runtime, ...programs: Program[]) => programs.map((program) 
 export const implementations: readonly Implementation[] = [
   ...(['Node 20.3', 'Node 20'] as const).flatMap((runtime) => on(runtime, single, embedding)),
   ...(['Node 22', 'Node 24', 'Node 26'] as const).flatMap((runtime) => on(runtime, single, main)),
+  ...on('Node 26', embedding),
   ...on('Deno', ...[single, embedding, main].map((program) => ({ ...program, before: ['run', ...ALL] }))),
   ...on('Deno', { ...single, what: 'single file, less allowed', before: ['run', ...LESS], lacks: ['look'] }),
   ...on('Deno', { ...exported, before: ['serve', ...ALL, '--host', '127.0.0.1', '--port', '0'] }),
