@@ -85,7 +85,4 @@ type Row = (typeof serverAnswers)[keyof typeof serverAnswers] | (typeof answers)
 type Json<Status> = { json: Extract<Row, { status: Status }>['body'] }
 
 /** The type of a standalone server, for Hono's typed client: AppType, and the answers that its chain of routes does not show. */
-export type ServerAppType = ApplyGlobalResponse<
-  AppType,
-  { 401: Json<401>; 403: Json<403>; 404: Json<404>; 405: Json<405> }
->
+export type ServerAppType = ApplyGlobalResponse<AppType, { [Status in Row['status']]: Json<Status> }>
