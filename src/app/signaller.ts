@@ -12,6 +12,9 @@ const FORBIDDEN = ['not permitted', 'protected', 'kernel thread', 'uid', 'hidden
 export const SIGNALLER_REASONS = [...GONE, ...FORBIDDEN, 'not supported', 'too many waits'] as const
 export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
 
+/** The outcomes of a request whose signal was sent. */
+type Signalled = 'sent' | 'exited' | 'running'
+
 /**
  * What a signaller did. `ESRCH` and `EPERM` are the errors of kill(2).
  *
@@ -23,15 +26,7 @@ export type SignallerReason = (typeof SIGNALLER_REASONS)[number]
  * - `too many waits`: the limit of simultaneous waits is reached. No signal.
  * - `no instance`, `no waitMs`, and so on: the signaller does not support this field here. No signal.
  */
-export type OutcomeCode =
-  | 'sent'
-  | 'exited'
-  | 'running'
-  | 'would send'
-  | 'ESRCH'
-  | 'EPERM'
-  | 'too many waits'
-  | `no ${Condition}`
+export type OutcomeCode = Signalled | 'would send' | 'ESRCH' | 'EPERM' | 'too many waits' | `no ${Condition}`
 
 /** What a dry run tells about a process. A field is undefined if the system does not tell it. */
 export interface ProcessSeen {
