@@ -1,24 +1,18 @@
 import type { Context, MiddlewareHandler } from 'hono'
 import { cors } from 'hono/cors'
-import { type KillAttempt, refuse } from '../app/attempt.ts'
+import { refuse } from '../app/attempt.ts'
 import { incomingOf } from '../app/connection.ts'
 import { REASON_HEADER, serverAnswers } from '../app/contract.ts'
 
-/** Why a check refuses a request: the row to answer with, and what to record. */
-type Refusal = Pick<KillAttempt, 'reason' | 'detail'> & { row: (typeof serverAnswers)[keyof typeof serverAnswers] }
+/** Looks at a request, and returns the answer that refuses it; undefined lets it pass. */
+export type Check = (c: Context) => Response | undefined
 
-/** Looks at a request, and returns why to refuse it; undefined lets it pass. */
-export type Check = (c: Context) => Refusal | undefined
-
-/** Makes one middleware of several checks, which is faster than one middleware for each. `then` runs if all checks pass. */
+/** Makes a middleware of a check. `then` runs if the request passes. */
 export const guard =
-  (checks: readonly Check[], then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
+  (check: Check, then: MiddlewareHandler = (_c, next) => next()): MiddlewareHandler =>
   (c, next) => {
-    for (const check of checks) {
-      const refusal = check(c)
-      if (refusal) return Promise.resolve(refuse(c, refusal.row, refusal))
-    }
-    return then(c, next)
+    const refusal = check(c)
+    return refusal ? Promise.resolve(refusal) : then(c, next)
   }
 
 /** The host and port in the URL of a request. `new URL` would throw for a Host such as 256.256.256.256. */
@@ -31,7 +25,7 @@ export const checkHost = (hosts: readonly string[]): Check => {
   return (c) => {
     const authority = authorityOf(c)
     const foreign = [c.req.header('host') ?? authority, authority].find(isForeign)
-    return foreign === undefined ? undefined : { row: serverAnswers.host, detail: JSON.stringify(foreign) }
+    return foreign === undefined ? undefined : refuse(c, serverAnswers.host, { detail: JSON.stringify(foreign) })
   }
 }
 
@@ -52,7 +46,7 @@ export const checkHost = (hosts: readonly string[]): Check => {
  * export const app = new Hono().use(allowHosts(['localhost', '127.0.0.1', '[::1]']))
  * ```
  */
-export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard([checkHost(hosts)])
+export const allowHosts = (hosts: readonly string[]): MiddlewareHandler => guard(checkHost(hosts))
 
 /** The headers that proxies add: Forwarded (RFC 7239), Via (RFC 9110, section 7.6.3), and their older equivalents. */
 const PROXY_HEADER = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
@@ -64,7 +58,7 @@ export const checkProxy: Check = (c) => {
   const header = rawHeaders
     ? rawHeaders.find((name, index) => index % 2 === 0 && PROXY_HEADER.test(name))
     : [...c.req.raw.headers.keys()].find((name) => PROXY_HEADER.test(name))
-  return header === undefined ? undefined : { row: serverAnswers.proxy, detail: header.toLowerCase() }
+  return header === undefined ? undefined : refuse(c, serverAnswers.proxy, { detail: header.toLowerCase() })
 }
 
 /**
@@ -81,7 +75,7 @@ export const checkProxy: Check = (c) => {
  * export const app = new Hono().use(allowProxy(false))
  * ```
  */
-export const allowProxy = (allowed = false): MiddlewareHandler => guard(allowed ? [] : [checkProxy])
+export const allowProxy = (allowed = false): MiddlewareHandler => guard((c) => (allowed ? undefined : checkProxy(c)))
 
 /** Whether the page comes from this server. If URL and Host differ, use Host, as browsers do for the origin. */
 const isOwn = (origin: string, c: Context) => {
@@ -96,8 +90,8 @@ export const checkOrigin = (origins: readonly string[]): Check => {
     const origin = c.req.header('origin')
     if (origin !== undefined && allowed.has(origin)) return undefined
     const row = serverAnswers.origin
-    if (origin !== undefined && !isOwn(origin, c)) return { row, detail: JSON.stringify(origin) }
-    return c.req.header('sec-fetch-site') === 'cross-site' ? { row, reason: 'cross-site' } : undefined
+    if (origin !== undefined && !isOwn(origin, c)) return refuse(c, row, { detail: JSON.stringify(origin) })
+    return c.req.header('sec-fetch-site') === 'cross-site' ? refuse(c, row, { reason: 'cross-site' }) : undefined
   }
 }
 
@@ -128,4 +122,4 @@ export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
  * ```
  */
 export const allowOrigins = (origins: readonly string[] = []): MiddlewareHandler =>
-  guard([checkOrigin(origins)], allowCors(origins))
+  guard(checkOrigin(origins), allowCors(origins))
