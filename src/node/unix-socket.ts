@@ -4,19 +4,13 @@ import { connect } from 'node:net'
 import process from 'node:process'
 import { errorCode, orUndefined } from './proc.ts'
 
-const isServed = async (path: string) => {
+/** Why nobody can connect to a socket: the code of the error. Undefined if a server accepts the connection. */
+const connectError = async (path: string) => {
   // Pass an object: connect('38080') would take the path for a port.
   const probe = connect({ path })
-  try {
-    await once(probe, 'connect')
-    return true
-  } catch (error) {
-    const code = errorCode(error)
-    if (code === 'ECONNREFUSED' || code === 'ENOENT') return false
-    throw new Error(`Cannot tell whether a server holds ${path}: ${code ?? error}`)
-  } finally {
-    probe.destroy()
-  }
+  const code = await once(probe, 'connect').then(() => undefined, errorCode)
+  probe.destroy()
+  return code
 }
 
 /**
@@ -38,7 +32,10 @@ export const clearStaleSocket = async (path: string) => {
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (!found) return
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
-  if (await isServed(path)) throw new Error(`${path} is in use by another server`)
+  const code = await connectError(path)
+  if (code === undefined) throw new Error(`${path} is in use by another server`)
+  if (code !== 'ECONNREFUSED' && code !== 'ENOENT')
+    throw new Error(`Cannot tell whether a server holds ${path}: ${code}`)
   // Another server may have taken the path in the meantime.
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }
