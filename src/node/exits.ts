@@ -6,8 +6,8 @@ const PAUSE_FACTOR = 20
 /**
  * Waits for processes that are not our children: Node has no event for their exit. One timer serves all waits.
  *
- * @returns a function that calls `hasExited` at the end of each pause. It resolves with true when `hasExited` returns
- *   true. It resolves with false after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
+ * @returns a function that calls `hasExited` at the end of each pause. It resolves with `exited` when `hasExited` returns
+ *   true. It resolves with `running` after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
  */
 export const exitWatch = () => {
   /** Each function checks one wait, and returns whether it is over. */
@@ -20,12 +20,12 @@ export const exitWatch = () => {
   }
 
   return (hasExited: () => boolean, waitMs: number, stopWaiting: readonly AbortSignal[]) =>
-    new Promise<boolean>((resolve) => {
+    new Promise<'exited' | 'running'>((resolve) => {
       const deadline = performance.now() + waitMs
       waits.add((now) => {
         const exited = hasExited()
         const isOver = exited || now >= deadline || stopWaiting.some(({ aborted }) => aborted)
-        if (isOver) resolve(exited)
+        if (isOver) resolve(exited ? 'exited' : 'running')
         return isOver
       })
       if (waits.size === 1) setTimeout(sweep, Math.min(waitMs, PAUSE_MS))

@@ -123,10 +123,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     if (dryRun) return { code: 'would send', command, process: describe(pid, stat) }
     onSignal?.({ code: 'sent', command })
     if (waitMs === undefined) return { code: 'sent', command }
-    return wait(() => hasExited(pid, stat?.startTicks), waitMs, stopWaiting).then((exited) => ({
-      code: exited ? 'exited' : 'running',
-      command,
-    }))
+    return wait(() => hasExited(pid, stat?.startTicks), waitMs, stopWaiting).then((code) => ({ code, command }))
   }
 
   return { supports: CONDITIONS.filter((name) => canCheck[name]), terminate }

@@ -32,7 +32,7 @@ const startWatch = (costMs = 0) => {
     answered,
     begin: (pid: number, waitMs = 60_000, stopWaiting: readonly AbortSignal[] = []) => {
       const hasExited = () => looked.push(pid) > 0 && exited.has(pid)
-      void wait(hasExited, waitMs, stopWaiting).then((exited) => Object.assign(answered, { [pid]: exited }))
+      void wait(hasExited, waitMs, stopWaiting).then((code) => Object.assign(answered, { [pid]: code === 'exited' }))
     },
     /** Lets the timer fire, which must be the only one. Returns the pause before. */
     fire: async () => {
