@@ -56,7 +56,8 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     own?.startTicks !== undefined && readUptime() - (own.startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
   const wait = exitWatch()
 
-  const instanceOf = (pid: number, { startTicks }: Stat) => `${boot}-${pid}-${startTicks}`
+  /** The instance of a process; undefined if this system does not tell. */
+  const instanceOf = (pid: number, stat: Stat | undefined) => boot && stat && `${boot}-${pid}-${stat.startTicks}`
 
   /** What this system can check. A new condition does not compile until it is here. */
   const canCheck: Record<Condition, boolean> = {
@@ -75,16 +76,12 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     // On Windows, PIDs are multiples of four, and kill rounds down: 4241 would end 4240.
     if (process.platform === 'win32' && pid % 4 !== 0) return { code: 'ESRCH' }
     if (stat?.noSignal) return stat.noSignal
-    const { instance, command } = delivery
-    if (instance !== undefined) {
-      if (!stat || !canCheck.instance) return kill(pid, 0) ?? { code: 'no instance' }
-      if (instance !== instanceOf(pid, stat)) return { code: 'ESRCH', reason: 'other instance' }
+    const unmet = (name: 'instance' | 'command', asked?: string, seen?: string): NoSignal | undefined => {
+      if (asked === undefined || asked === seen) return undefined
+      return seen === undefined ? (kill(pid, 0) ?? { code: `no ${name}` }) : { code: 'ESRCH', reason: `other ${name}` }
     }
-    if (command !== undefined) {
-      if (!stat) return kill(pid, 0) ?? { code: 'no command' }
-      if (asKept(command) !== stat.command) return { code: 'ESRCH', reason: 'other command' }
-    }
-    return undefined
+    const command = delivery.command && asKept(delivery.command)
+    return unmet('instance', delivery.instance, instanceOf(pid, stat)) ?? unmet('command', command, stat?.command)
   }
 
   /** Whether the process has exited. If /proc does not show the process, ask with signal 0. */
@@ -105,7 +102,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
     return {
       command: stat.command,
       uid: stat.uids?.[1],
-      instance: canCheck.instance ? instanceOf(pid, stat) : undefined,
+      instance: instanceOf(pid, stat),
       startedAt: tellsStarts ? new Date(startMs).toISOString() : undefined,
     }
   }
