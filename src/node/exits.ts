@@ -1,3 +1,5 @@
+import { orUndefined } from './proc.ts'
+
 /** The pause between two sweeps, in milliseconds. */
 const PAUSE_MS = 20
 /** A pause is at least this many times as long as the sweep: at most a twentieth of a core, however many wait. */
@@ -6,8 +8,10 @@ const PAUSE_FACTOR = 20
 /**
  * Waits for processes that are not our children: Node has no event for their exit. One timer serves all waits.
  *
- * @returns a function that calls `hasExited` at the end of each pause. It resolves with `exited` when `hasExited` returns
- *   true. It resolves with `running` after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
+ * @returns a function that calls `hasExited` at the end of each pause.
+ *   - It resolves with `exited` when `hasExited` returns true. If `hasExited` throws, for example because no file
+ *     descriptor is left, the process counts as running.
+ *   - It resolves with `running` after `waitMs` milliseconds, or when an AbortSignal in `stopWaiting` aborts.
  */
 export const exitWatch = () => {
   /** Each function checks one wait, and returns whether it is over. */
@@ -23,7 +27,7 @@ export const exitWatch = () => {
     new Promise<'exited' | 'running'>((resolve) => {
       const deadline = performance.now() + waitMs
       waits.add((now) => {
-        const exited = hasExited()
+        const exited = orUndefined(hasExited)
         const isOver = exited || now >= deadline || stopWaiting.some(({ aborted }) => aborted)
         if (isOver) resolve(exited ? 'exited' : 'running')
         return isOver

@@ -86,14 +86,9 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
 
   /** Whether the process has exited. If /proc does not show the process, ask with signal 0. */
   const hasExited = (pid: number, startTicks: number | undefined) => {
-    try {
-      const now = readStat(pid)
-      if (!now) return kill(pid, 0)?.code === 'ESRCH'
-      return now.noSignal?.code === 'ESRCH' || (startTicks !== undefined && now.startTicks !== startTicks)
-    } catch {
-      // For example, no file descriptor is left. When unsure, the process still runs.
-      return false
-    }
+    const now = readStat(pid)
+    if (!now) return kill(pid, 0)?.code === 'ESRCH'
+    return now.noSignal?.code === 'ESRCH' || (startTicks !== undefined && now.startTicks !== startTicks)
   }
 
   const describe = (pid: number, stat: Stat | undefined): ProcessSeen | undefined => {
