@@ -28,15 +28,13 @@ const bounded = (pid: unknown) => {
   return (typeof pid === 'string' ? pid : JSON.stringify(pid)).slice(0, MAX_LENGTH)
 }
 
-const textOf = (thrown: unknown) => {
-  if (thrown instanceof Error) return thrown.stack ?? thrown.message
-  return typeof thrown === 'object' ? 'Something other than an Error was thrown' : String(thrown)
+/** The stack of an error and of its cause, or what else was thrown. */
+const textOf = (thrown: unknown, withCause = true): string => {
+  if (!(thrown instanceof Error))
+    return typeof thrown === 'object' ? 'Something other than an Error was thrown' : String(thrown)
+  const text = thrown.stack ?? thrown.message
+  return withCause && thrown.cause !== undefined ? `${text}\nCaused by: ${textOf(thrown.cause, false)}` : text
 }
-
-const stackOf = (error: unknown) =>
-  error instanceof Error && error.cause !== undefined
-    ? `${textOf(error)}\nCaused by: ${textOf(error.cause)}`
-    : textOf(error)
 
 // Some readers take U+0085 and U+2028 for the end of a line, and JSON does not escape them.
 const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`
@@ -103,7 +101,7 @@ export const accessLog =
         comment,
         status,
         ms: Math.round((performance.now() - start) * 1000) / 1000,
-        error: error === undefined ? undefined : stackOf(error).slice(0, MAX_STACK_LENGTH),
+        error: error === undefined ? undefined : textOf(error).slice(0, MAX_STACK_LENGTH),
       })
       try {
         write(toAscii(line), error !== undefined || SIGNALLED.has(outcome?.code))
