@@ -85,12 +85,7 @@ const endpointOf = (url: string) => {
  * export const app = createApp({ signaller: remoteSignaller({ url: 'http://10.0.0.5:3000' }) })
  * ```
  */
-export const remoteSignaller = ({
-  url,
-  token,
-  fetch = fetchOnce,
-  timeoutMs = 5000,
-}: RemoteSignallerOptions): Signaller => {
+export const remoteSignaller = ({ url, token, fetch = fetchOnce, timeoutMs = 5000 }: RemoteSignallerOptions) => {
   const endpoint = endpointOf(url)
   if (token !== undefined && !/^[A-Za-z0-9._~+/-]+=*$/.test(token))
     throw new TypeError('The token of the peer must have only A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
@@ -133,5 +128,5 @@ export const remoteSignaller = ({
       }
       throw new Error(`${endpoint} answered ${response.status}`)
     },
-  }
+  } satisfies Signaller
 }
