@@ -89,10 +89,7 @@ export const remoteSignaller = ({ url, token, fetch = fetchOnce, timeoutMs = 500
   const endpoint = endpointOf(url)
   if (token !== undefined && !/^[A-Za-z0-9._~+/-]+=*$/.test(token))
     throw new TypeError('The token of the peer must have only A-Z a-z 0-9 - . _ ~ + /, with = only at its end')
-  const headers = {
-    'content-type': 'application/json',
-    ...(token !== undefined && { authorization: `Bearer ${token}` }),
-  }
+  const headers = { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) }
 
   return {
     supports: CONDITIONS,
