@@ -46,14 +46,13 @@ export const requireToken = (tokens: Tokens): MiddlewareHandler => {
   const names = digested.then((pairs) => new Map(pairs))
 
   return async (c, next) => {
-    const [, token] = /^Bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(c.req.header('authorization') ?? '') ?? []
-    const digest = token === undefined ? undefined : await sha256(token)
+    const header = c.req.header('authorization')
+    if (header === undefined) return refuse(c, serverAnswers.unauthorized)
+    const [, token] = /^Bearer +([A-Za-z0-9._~+/-]+=*) *$/i.exec(header) ?? []
     // Without Web Crypto there is no digest, and nobody gets in.
+    const digest = token && (await sha256(token))
     const name = digest ? (await names).get(digest) : undefined
-    if (name === undefined) {
-      const reason = c.req.header('authorization') === undefined ? undefined : 'token unknown'
-      return refuse(c, serverAnswers.unauthorized, { reason })
-    }
+    if (name === undefined) return refuse(c, serverAnswers.unauthorized, { reason: 'token unknown' })
     if (name !== '') c.set('killCaller', name)
     return next()
   }
