@@ -17,6 +17,8 @@ export interface AppOptions {
   stopping?: AbortSignal | undefined
 }
 
+const printCause = (cause: unknown) => console.error(cause)
+
 /**
  * Creates the endpoint as a Hono app, to serve or to mount: `POST /api/connections/kill`.
  *
@@ -35,12 +37,7 @@ export interface AppOptions {
  * const service = new Hono().route('/', createApp({ signaller: nodeSignaller() }))
  * ```
  */
-export const createApp = ({
-  signaller,
-  maxWaits = 256,
-  onError = (cause) => console.error(cause),
-  stopping,
-}: AppOptions) => {
+export const createApp = ({ signaller, maxWaits = 256, onError = printCause, stopping }: AppOptions) => {
   let waits = 0
 
   const fail = (cause: unknown, c: Context, request: KillAttempt = {}) => {
