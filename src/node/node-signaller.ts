@@ -52,8 +52,7 @@ export const nodeSignaller = (options: NodeSignallerOptions = {}) => {
   const boot = own && readBootId()
   // The uptime of a container (lxcfs) begins later than the clock of the start ticks. By that uptime, this process would
   // be younger than it is.
-  const tellsStarts =
-    own?.startTicks !== undefined && readUptime() - (own.startTicks * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
+  const tellsStarts = own && readUptime() - (Number(own.startTicks) * CLOCK_TICK_MS) / 1000 >= process.uptime() - 1
   const wait = exitWatch()
 
   /** The instance of a process; undefined if this system does not tell. */
