@@ -54,8 +54,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
       if (!stat) return seesProcesses && isOwnThread(pid) ? 'protected' : undefined
       if (stat.noSignal?.code === 'ESRCH') return undefined
       if (stat.command !== undefined && names.has(stat.command)) return 'protected'
-      if (onlyUids && !stat.uids?.every((uid) => onlyUids.includes(uid))) return 'uid'
-      return undefined
+      return onlyUids && !stat.uids?.every((uid) => onlyUids.includes(uid)) ? 'uid' : undefined
     },
   }
 }
