@@ -67,8 +67,7 @@ export const createServerApp = ({
     })
     .use(guard(check, allowCors(origins)))
   server.get(HEALTH_PATH, (c) => c.json({ ok: true }))
-  for (const ownGuard of guards) server.use(KILL_PATH, ownGuard)
-  if (token !== undefined) server.use(KILL_PATH, requireToken(token))
+  server.use(KILL_PATH, ...guards, ...(token === undefined ? [] : [requireToken(token)]))
   // The record already has the cause of each 500.
   server.route('/', createApp({ ...app, onError: () => {} }))
   server.notFound((c) => refuse(c, serverAnswers.path))
