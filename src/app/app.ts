@@ -56,7 +56,7 @@ export const createApp = ({ signaller, maxWaits = 256, onError = printCause, sto
     }
   }
 
-  const terminate = (pid: number, delivery: Delivery): Outcome | Promise<Outcome> => {
+  const terminate = (pid: number, delivery: Required<Delivery>): Outcome | Promise<Outcome> => {
     // `waits` includes this request.
     if (delivery.waitMs !== undefined && waits > maxWaits) return { code: 'too many waits' }
     if (pid > MAX_PID) return { code: 'ESRCH' }
@@ -72,8 +72,7 @@ export const createApp = ({ signaller, maxWaits = 256, onError = printCause, sto
     try {
       const stopWaiting = waitMs === undefined ? [] : [closeSignal(c), ...(stopping ? [stopping] : [])]
       const onSignal: Delivery['onSignal'] = (outcome) => recordSignal({ pid, dryRun, comment, outcome }, c)
-      const delivery = { instance, waitMs, dryRun, command, comment, stopWaiting, onSignal }
-      const outcome = await terminate(pid, delivery satisfies Record<keyof Delivery, unknown>)
+      const outcome = await terminate(pid, { instance, waitMs, dryRun, command, comment, stopWaiting, onSignal })
       c.set('killAttempt', { pid, dryRun, comment, outcome })
       return answers[outcome.code].send(c, outcome)
     } catch (cause) {
