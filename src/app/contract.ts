@@ -1,6 +1,5 @@
 import type { Context } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
-import type { JSONValue } from 'hono/utils/types'
 import { FIELDS, type Field, type OutcomeCode, type ProcessSeen, SIGNALLER_REASONS } from './signaller.ts'
 
 /** The path of the endpoint, for middleware of your own. */
@@ -20,7 +19,7 @@ export type Reason = (typeof REASONS)[number]
 type Specifics = { reason?: Reason | undefined; process?: ProcessSeen | undefined }
 
 // Each row has its own `send`, so that the typed client knows which body goes with which status.
-const answer = <Status extends ContentfulStatusCode, const Body extends JSONValue>(
+const answer = <Status extends ContentfulStatusCode, const Body extends object>(
   status: Status,
   body: Body,
   usualReason?: Reason,
