@@ -90,10 +90,6 @@ const overLimit = (c: Context) => {
   return c.req.raw.bodyUsed ? undefined : countedLimit(c, async () => {}).catch(() => unreadable(c))
 }
 
-/** Whether other code has read the body of a request, and Hono has no copy of it. */
-const isTaken = (c: Context) =>
-  (incomingOf(c)?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
-
 type Input = { in: { json: z.input<typeof killRequest> }; out: { json: KillRequest } }
 type Refusal = ReturnType<typeof tooLarge | typeof unreadable | typeof refuseWrong>
 
@@ -103,7 +99,8 @@ export const killBody =
     fail: (cause: unknown, c: Context) => F,
   ): MiddlewareHandler<Env, string, Input, F | Refusal | Response> =>
   async (c, next) => {
-    const wasTaken = isTaken(c)
+    // Whether other code has read the body, and Hono has no copy of it.
+    const wasTaken = (incomingOf(c)?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
     const refusal = await overLimit(c)
     if (refusal) return refusal
     // Catch here, not in `onError`, which makes Hono wrap every handler when mounted.
