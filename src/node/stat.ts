@@ -43,8 +43,6 @@ const parse = (pid: number, text: string, uids: Stat['uids']): Stat => {
   return stat()
 }
 
-const GONE: Stat = { noSignal: { code: 'ESRCH', reason: 'gone' } }
-
 /**
  * Makes the function that reads the stat of a process, and its user ids if `withUids` is set.
  *
@@ -53,7 +51,7 @@ const GONE: Stat = { noSignal: { code: 'ESRCH', reason: 'gone' } }
  */
 export const statReader = (): ((pid: number, withUids?: boolean) => Stat | undefined) => {
   if (!procIsOurs()) return () => undefined
-  const absent = procHidesNothing() ? GONE : undefined
+  const absent: Stat | undefined = procHidesNothing() ? { noSignal: { code: 'ESRCH', reason: 'gone' } } : undefined
   return (pid, withUids = false) => {
     try {
       let uids: Stat['uids']
