@@ -4,15 +4,6 @@ import { connect } from 'node:net'
 import process from 'node:process'
 import { errorCode, orUndefined } from './proc.ts'
 
-/** Why nobody can connect to a socket: the code of the error. Undefined if a server accepts the connection. */
-const connectError = async (path: string) => {
-  // Pass an object: connect('38080') would take the path for a port.
-  const probe = connect({ path })
-  const code = await once(probe, 'connect').then(() => undefined, errorCode)
-  probe.destroy()
-  return code
-}
-
 /**
  * Removes the Unix domain socket that a dead server left behind.
  *
@@ -32,7 +23,10 @@ export const clearStaleSocket = async (path: string) => {
   const found = lstatSync(path, { throwIfNoEntry: false })
   if (!found) return
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
-  const code = await connectError(path)
+  // Pass an object: connect('38080') would take the path for a port.
+  const probe = connect({ path })
+  const code = await once(probe, 'connect').then(() => undefined, errorCode)
+  probe.destroy()
   if (code === undefined) throw new Error(`${path} is in use by another server`)
   if (code !== 'ECONNREFUSED' && code !== 'ENOENT')
     throw new Error(`Cannot tell whether a server holds ${path}: ${code}`)
