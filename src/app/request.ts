@@ -47,10 +47,11 @@ export const processSeen = z.object({
 const isJson = (type = '') => /^\s*application\/([\w.-]+\+)?json\s*(;|$)/i.test(type)
 
 /** Refuses a body that the schema rejects, and names the first wrong field. */
-const refuseWrong = (c: Context, value: unknown) => {
+const refuseWrong = ({ success, data }: { success: boolean; data: unknown }, c: Context) => {
+  if (success) return undefined
   const { shape } = killRequest
   // A body that is not an object has no pid.
-  const body: Record<string, unknown> = Object(value)
+  const body: Record<string, unknown> = Object(data)
   const wrong = (['pid', ...FIELDS] as const).find((name) => !z.safeParse(shape[name], body[name]).success)
   const { pid } = body
   if (wrong === undefined) {
@@ -66,17 +67,11 @@ type KillRequest = z.output<typeof killRequest>
 // zod builds the error of a failed parse when somebody reads it, which is slow. zValidator reads it, but nobody needs
 // it: so give zValidator an empty one.
 const NO_DETAILS = new $ZodError([])
-const validate = zValidator(
-  'json',
-  killRequest,
-  ({ success, data }, c) => (success ? undefined : refuseWrong(c, data)),
-  {
-    validationFunction: (schema, body) => {
-      const { success, data } = z.safeParse(schema, body)
-      return (success ? { success, data } : { success, error: NO_DETAILS }) as ZodSafeParseResult<KillRequest>
-    },
-  },
-)
+const parse = (schema: typeof killRequest, body: unknown) => {
+  const { success, data } = z.safeParse(schema, body)
+  return (success ? { success, data } : { success, error: NO_DETAILS }) as ZodSafeParseResult<KillRequest>
+}
+const validate = zValidator('json', killRequest, refuseWrong, { validationFunction: parse })
 
 const tooLarge = (c: Context) => refuse(c, answers['too large'])
 const unreadable = (c: Context) => refuse(c, answers['bad pid'], { reason: 'body' })
@@ -91,13 +86,12 @@ const overLimit = (c: Context) => {
 }
 
 type Input = { in: { json: z.input<typeof killRequest> }; out: { json: KillRequest } }
-type Refusal = ReturnType<typeof tooLarge | typeof unreadable | typeof refuseWrong>
+type Fail = (cause: unknown, c: Context) => ReturnType<typeof answers.failed.send>
+type Answer = NonNullable<ReturnType<typeof tooLarge | typeof unreadable | typeof refuseWrong | Fail>>
 
 /** Limits the body of a request, then validates it. `fail` answers unexpected errors. */
 export const killBody =
-  <F extends Response>(
-    fail: (cause: unknown, c: Context) => F,
-  ): MiddlewareHandler<Env, string, Input, F | Refusal | Response> =>
+  (fail: Fail): MiddlewareHandler<Env, string, Input, Answer | Response> =>
   async (c, next) => {
     // Whether other code has read the body, and Hono has no copy of it.
     const wasTaken = (incomingOf(c)?.readableDidRead ?? c.req.raw.bodyUsed) && Object.keys(c.req.bodyCache).length === 0
