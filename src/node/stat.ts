@@ -2,9 +2,7 @@ import type { Outcome } from '../app/signaller.ts'
 import { errorCode, procHidesNothing, procIsOurs, readShort } from './proc.ts'
 
 /** Why not to signal a process. */
-export interface NoSignal extends Pick<Outcome, 'reason'> {
-  readonly code: 'EPERM' | 'ESRCH' | 'no instance' | 'no command'
-}
+export type NoSignal = Pick<Outcome, 'reason'> & { readonly code: 'EPERM' | 'ESRCH' | 'no instance' | 'no command' }
 
 /** What `/proc/PID/stat` tells about a process (proc_pid_stat(5)). If the process is gone, only `noSignal` is set. */
 export interface Stat {
