@@ -53,11 +53,9 @@ const PROXY_HEADER = /^(forwarded|via|x-real-ip|x-forwarded-.*)$/i
 
 /** Refuses a request that came through a proxy. */
 export const checkProxy: Check = (c) => {
-  const rawHeaders = incomingOf(c)?.rawHeaders
   // On Node, read the raw headers: to list the names, the adapter would build a Headers object.
-  const header = rawHeaders
-    ? rawHeaders.find((name, index) => index % 2 === 0 && PROXY_HEADER.test(name))
-    : [...c.req.raw.headers.keys()].find((name) => PROXY_HEADER.test(name))
+  const namesAndValues = incomingOf(c)?.rawHeaders ?? [...c.req.raw.headers].flat()
+  const header = namesAndValues.find((name, index) => index % 2 === 0 && PROXY_HEADER.test(name))
   return header === undefined ? undefined : refuse(c, serverAnswers.proxy, { detail: header.toLowerCase() })
 }
 
