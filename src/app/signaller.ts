@@ -52,9 +52,7 @@ export interface Outcome {
 }
 
 /** What a signaller reports before it returns: it has sent the signal, or is about to send a request to a peer. */
-export interface Progress extends Pick<Outcome, 'command'> {
-  readonly code: 'sent' | 'forwarded'
-}
+export type Progress = Pick<Outcome, 'command'> & { readonly code: 'sent' | 'forwarded' }
 
 /** What the app passes to a signaller with the PID. */
 export interface Delivery {
