@@ -4,6 +4,7 @@ import process from 'node:process'
 import { errorCode } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { messageOf, SettingsError } from './report.ts'
+import type { Settings } from './settings.ts'
 
 /** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
@@ -62,16 +63,9 @@ const ADVICE: Readonly<Record<string, string>> = {
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
 }
 
-/** Where to listen: on a descriptor, else on a Unix domain socket, else on a host and port. */
-interface Place {
-  fd: number | undefined
-  socket?: string | undefined
-  host: string
-  port: number
-}
-
 /**
- * Listens where the settings say, and nowhere else.
+ * Listens where the settings say, and nowhere else: on a descriptor, else on a Unix domain socket, else on a host and
+ * port.
  *
  * @returns
  *   - `address`; undefined on a Unix domain socket.
@@ -79,7 +73,7 @@ interface Place {
  *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
  * @throws {SettingsError} if it cannot listen.
  */
-export const listen = async (server: Server, { fd, host, port, socket }: Place) => {
+export const listen = async (server: Server, { fd, host, port, socket }: Settings) => {
   const isTls = 'setSecureContext' in server
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'
