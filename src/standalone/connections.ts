@@ -125,17 +125,15 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   const stop = async () => {
     stopping = true
     for (const due of dueAnswers()) if (!due.headersSent) due.setHeader('Connection', 'close')
-    const closed = once(server, 'close')
     // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other close().
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
     else NetServer.prototype.close.call(server)
     setTimeout(() => {
-      server.closeIdleConnections()
-      // To Node, a connection on which nothing has arrived yet is not idle.
+      // closeIdleConnections() would leave a connection open on which nothing has arrived yet.
       for (const [socket, answer] of connections) if (answer === undefined) socket.destroy()
     }, IDLE_MS)
     setTimeout(() => server.closeAllConnections(), GRACE_MS)
-    await closed
+    await once(server, 'close')
   }
 
   return { server, answerWith, uploaded, stop }
