@@ -58,8 +58,11 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   // One more than allowed, to notice an excess: Node drops headers above its limit silently, an Origin for example.
   server.maxHeadersCount = MAX_HEADERS + 1
 
-  /** Closes a connection after its answer. If the answer is due, its wait ends. */
-  const endAfterAnswer = (socket: Socket) => {
+  /**
+   * Closes the connection of a request after its answer. If the answer is due, its wait ends. Pass no stream of an event:
+   * it is another one on Node 26, while the body arrives.
+   */
+  const endAfterAnswer = ({ socket }: Pick<IncomingMessage, 'socket'>) => {
     if (ending.has(socket)) return
     ending.add(socket)
     const due = dueOn(socket)
@@ -71,14 +74,12 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  // Use the socket of the request. The stream of the event is another one on Node 26, while the body arrives.
-  const onEarlyRequest = ({ socket }: IncomingMessage) => endAfterAnswer(socket)
-  if (ON_NODE) server.on('upgrade', onEarlyRequest)
-  server.on('connect', onEarlyRequest)
+  if (ON_NODE) server.on('upgrade', endAfterAnswer)
+  server.on('connect', endAfterAnswer)
 
   server.on('clientError', ({ code = '' }: NodeJS.ErrnoException, socket: Socket) => {
     const due = dueOn(socket)
-    if (due?.req.complete) return endAfterAnswer(socket)
+    if (due?.req.complete) return endAfterAnswer({ socket })
     // A failed TLS handshake gets no answer.
     if (socket.writable && !due?.headersSent && /^(HPE|ERR_HTTP)_/.test(code))
       socket.write(`HTTP/1.1 ${STATUS_LINES[code] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
@@ -101,7 +102,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.
-      if (dueOn(socket)) return onEarlyRequest(incoming)
+      if (dueOn(socket)) return endAfterAnswer(incoming)
       connections.set(socket, outgoing)
       outgoing.once('finish', () => {
         if (connections.get(socket) !== outgoing) return
