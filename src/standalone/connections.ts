@@ -38,7 +38,6 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   const connections = new Map<Socket, ServerResponse | undefined>()
   /** The connections that close after their answer. */
   const ending = new WeakSet<Socket>()
-  let stopping = false
 
   /** The answer that is due on a connection. */
   const dueOn = (socket: Socket) => {
@@ -110,7 +109,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
         connections.delete(socket)
         if (!socket.destroyed) connections.set(socket, undefined)
       })
-      if (stopping) outgoing.setHeader('Connection', 'close')
+      if (!server.listening) outgoing.setHeader('Connection', 'close')
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
       else listener(incoming, outgoing)
     }
@@ -124,7 +123,6 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   const uploaded = () => Promise.all(dueAnswers().map((due) => due.req.complete || once(due, 'close')))
 
   const stop = async () => {
-    stopping = true
     for (const due of dueAnswers()) if (!due.headersSent) due.setHeader('Connection', 'close')
     // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other close().
     if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
