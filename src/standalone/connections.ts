@@ -50,7 +50,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     requestTimeout: 10_000,
     keepAliveTimeout: 5000,
     connectionsCheckingInterval: 1000,
-    // Node would answer 400 to a request without Host, even if another answer is due.
+    // Bun and Deno would answer 400 to a request without Host, even if another answer is due.
     requireHostHeader: false,
     IncomingMessage: oneAtATime((socket) => !connections.has(socket) || dueOn(socket) !== undefined),
   })
