@@ -1,6 +1,6 @@
 import type { Server, ServerOptions } from 'node:http'
 import type { SecureContextOptions, TLSSocket } from 'node:tls'
-import type { Context, MiddlewareHandler } from 'hono'
+import type { MiddlewareHandler } from 'hono'
 import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
 import { orExplain, SettingsError } from './report.ts'
@@ -9,6 +9,8 @@ import type { Settings } from './settings.ts'
 
 /** The files of a server that speaks TLS, all in PEM. */
 export type TlsFiles = NonNullable<Settings['tls']>
+/** What the adapter passes to the app on a server that speaks TLS. */
+type OnTls = { Bindings: { incoming: { socket: TLSSocket } } }
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
@@ -95,10 +97,7 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
  * Answers 401 to a request without a client certificate that was verified and is still valid. The certificate's common
  * name, or else its first alternative name, is then in `c.get('killCaller')`.
  */
-export const requireCertificate: MiddlewareHandler = async (
-  c: Context<{ Bindings: { incoming: { socket: TLSSocket } } }>,
-  next,
-) => {
+export const requireCertificate: MiddlewareHandler<OnTls> = async (c, next) => {
   const { socket } = c.env.incoming
   // Despite its type, getPeerCertificate returns {} without a certificate, and null without a connection.
   const { subject, subjectaltname, valid_to = '' } = socket.getPeerCertificate() ?? {}
