@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
 import process from 'node:process'
-import { errorCode } from '../node/proc.ts'
+import { errorCode, procWarning } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
-import { messageOf, SettingsError } from './report.ts'
+import { messageOf, SettingsError, warn } from './report.ts'
 import type { Settings } from './settings.ts'
 
 /** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
@@ -16,7 +16,7 @@ const FIRST_FD = 3
 const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
 
 /** Whether only programs on this machine can reach the host. */
-export const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
+const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(host)
 
 /**
  * Throws a SettingsError if an open server listens beyond loopback.
@@ -101,4 +101,21 @@ export const listen = async (server: Server, { fd, host, port, socket }: Setting
   }
   const address = fd === undefined ? host : tcp.address
   return { address, place: `${isTls ? 'https' : 'http'}://${hostInUrl(address)}:${tcp.port}` }
+}
+
+/**
+ * Warns if every local user can kill, if the network can read the token, and if /proc cannot be read.
+ *
+ * @param host - the address that the server listens on; undefined for a Unix domain socket.
+ * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.
+ */
+export const warnAtStart = ({ isOpen, tokens, tls }: Settings, host?: string, publicAccess?: string) => {
+  const blind = procWarning()
+  if (blind !== undefined) warn(blind)
+  const open = 'Every local user can now kill whatever this server may kill'
+  if (isOpen && host !== undefined) warn(`${open}: set a token, or use --socket.`)
+  if (isOpen && publicAccess !== undefined)
+    warn(`${open} through the socket, because ${publicAccess}: set a token, or mode 0660.`)
+  if (tokens && !tls && host !== undefined && !isLoopback(host))
+    warn('The token travels in clear text: use --tls-cert, or a reverse proxy with TLS.')
 }

@@ -10,13 +10,12 @@ import { nodeSignaller } from '../node/node-signaller.ts'
 import { createServerApp } from '../server/server-app.ts'
 import { requireToken } from '../server/token.ts'
 import { GRACE_MS, serveConnections } from './connections.ts'
-import { hostsAt, listen, refuseOpenNetwork } from './listen.ts'
+import { hostsAt, listen, refuseOpenNetwork, warnAtStart } from './listen.ts'
 import { HELP } from './options.ts'
 import { plainHeaders } from './plain-headers.ts'
 import { exitWith, messageOf, orExplain } from './report.ts'
 import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
-import { warnAtStart } from './warnings.ts'
 
 const readOwnSettings = () => readSettings(process.argv.slice(2), process.env)
 
