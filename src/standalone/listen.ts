@@ -1,6 +1,5 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import process from 'node:process'
 import { errorCode, procWarning } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { messageOf, SettingsError, warn } from './report.ts'

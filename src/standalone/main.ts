@@ -1,5 +1,4 @@
 import { createServer } from 'node:http'
-import process from 'node:process'
 import { isatty } from 'node:tty'
 import { getRequestListener } from '@hono/node-server'
 import { getConnInfo } from '@hono/node-server/conninfo'

@@ -1,5 +1,3 @@
-import process from 'node:process'
-
 /**
  * A setting that the server cannot start with. The message is one line that says what to do. It names the setting.
  * It repeats no value except the path of a socket and a port: any other may be a misplaced token.

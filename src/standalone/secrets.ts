@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from 'node:fs'
-import process from 'node:process'
 import { errorCode } from '../node/proc.ts'
 import { NAME_PATTERN, TOKEN_PATTERN } from '../server/token.ts'
 import { messageOf, SettingsError, warn } from './report.ts'
