@@ -66,9 +66,8 @@ export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) =>
   if (onSocket && onTcp) throw new SettingsError('Set --socket, or --host and --port, not both (or their variables).')
   const fd = handedSocket(env, onSocket || onTcp)
 
-  const tls = cert !== undefined && key !== undefined ? { cert, key, clientCa } : undefined
-  if (!tls && (cert ?? key ?? clientCa) !== undefined)
-    throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
+  const tls = cert && key ? { cert, key, clientCa } : undefined
+  if (!tls && (cert ?? key ?? clientCa)) throw new SettingsError('TLS needs both --tls-cert and --tls-key.')
   if (tls && onSocket) throw new SettingsError('Set --socket or --tls-…, not both: a socket has no TLS.')
 
   const tokens = readTokens(settings.tokenFile, env['PSYS_KILL_TOKEN'])
