@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { errorCode, procWarning } from '../node/proc.ts'
+import { errorCode } from '../node/proc.ts'
 import { clearStaleSocket, publicAccess } from '../node/unix-socket.ts'
 import { messageOf, SettingsError, warn } from './report.ts'
 import type { Settings } from './settings.ts'
@@ -29,11 +29,9 @@ export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
   )
 }
 
-/** The values of Host to accept, or undefined for any. On a Unix domain socket, `host` is undefined. */
-export const hostsAt = (host: string | undefined, allowHost?: readonly string[]) =>
-  host !== undefined && isLoopback(host)
-    ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])]
-    : allowHost
+/** The values of Host to accept, or undefined for any. */
+export const hostsAt = (host: string, allowHost?: readonly string[]) =>
+  isLoopback(host) ? ['localhost', '127.0.0.1', '[::1]', hostInUrl(host), ...(allowHost ?? [])] : allowHost
 
 /**
  * The descriptor of the socket that systemd hands over; undefined if it does not.
@@ -52,6 +50,8 @@ export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.Proc
   return FIRST_FD
 }
 
+const OPEN = 'Every local user can now kill whatever this server may kill'
+
 /** What system errors mean here, and what to do. */
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
@@ -64,16 +64,14 @@ const ADVICE: Readonly<Record<string, string>> = {
 
 /**
  * Listens where the settings say, and nowhere else: on a descriptor, else on a Unix domain socket, else on a host and
- * port.
+ * port. Warns if every local user can kill, and if the network can read the token.
  *
  * @returns
- *   - `address`; undefined on a Unix domain socket.
  *   - `place`, for people: `http://HOST:PORT`, or the path of the socket.
- *   - `publicAccess`, why every local user can connect to the Unix domain socket; undefined if they cannot.
- * @throws {SettingsError} if it cannot listen.
+ *   - `hosts`: the values of Host to accept, or undefined for any.
+ * @throws {SettingsError} if it cannot listen, or if an open server listens beyond loopback.
  */
-export const listen = async (server: Server, { fd, host, port, socket }: Settings) => {
-  const isTls = 'setSecureContext' in server
+export const listen = async (server: Server, { fd, host, port, socket, allowHost, tls, tokens, isOpen }: Settings) => {
   const listening = once(server, 'listening')
   const path = fd === undefined ? socket : 'the socket of systemd'
   try {
@@ -95,26 +93,16 @@ export const listen = async (server: Server, { fd, host, port, socket }: Setting
   const bound = server.address()
   const tcp = socket === undefined && typeof bound === 'object' ? bound : undefined
   if (!tcp) {
-    if (isTls) throw new SettingsError('A Unix domain socket has no TLS; leave out --tls-….')
-    return { place: path, publicAccess: publicAccess(fd ?? socket ?? '') }
+    if (tls) throw new SettingsError('A Unix domain socket has no TLS; leave out --tls-….')
+    const why = publicAccess(fd ?? socket ?? '')
+    if (isOpen && why) warn(`${OPEN} through the socket, because ${why}: set a token, or mode 0660.`)
+    return { place: path, hosts: allowHost }
   }
   const address = fd === undefined ? host : tcp.address
-  return { address, place: `${isTls ? 'https' : 'http'}://${hostInUrl(address)}:${tcp.port}` }
-}
-
-/**
- * Warns if every local user can kill, if the network can read the token, and if /proc cannot be read.
- *
- * @param host - the address that the server listens on; undefined for a Unix domain socket.
- * @param publicAccess - why every local user can connect to the Unix domain socket; undefined if they cannot.
- */
-export const warnAtStart = ({ isOpen, tokens, tls }: Settings, host?: string, publicAccess?: string) => {
-  const blind = procWarning()
-  if (blind !== undefined) warn(blind)
-  const open = 'Every local user can now kill whatever this server may kill'
-  if (isOpen && host !== undefined) warn(`${open}: set a token, or use --socket.`)
-  if (isOpen && publicAccess !== undefined)
-    warn(`${open} through the socket, because ${publicAccess}: set a token, or mode 0660.`)
-  if (tokens && !tls && host !== undefined && !isLoopback(host))
+  refuseOpenNetwork(address, isOpen)
+  if (isOpen) warn(`${OPEN}: set a token, or use --socket.`)
+  if (tokens && !tls && !isLoopback(address))
     warn('The token travels in clear text: use --tls-cert, or a reverse proxy with TLS.')
+  const place = `${tls ? 'https' : 'http'}://${hostInUrl(address)}:${tcp.port}`
+  return { place, hosts: hostsAt(address, allowHost) }
 }

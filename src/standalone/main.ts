@@ -6,13 +6,14 @@ import type { MiddlewareHandler } from 'hono'
 import packageJson from '../../package.json' with { type: 'json' }
 import { lineLog } from '../node/log.ts'
 import { nodeSignaller } from '../node/node-signaller.ts'
+import { procWarning } from '../node/proc.ts'
 import { createServerApp } from '../server/server-app.ts'
 import { requireToken } from '../server/token.ts'
 import { GRACE_MS, serveConnections } from './connections.ts'
-import { hostsAt, listen, refuseOpenNetwork, warnAtStart } from './listen.ts'
+import { listen } from './listen.ts'
 import { HELP } from './options.ts'
 import { plainHeaders } from './plain-headers.ts'
-import { exitWith, messageOf, orExplain } from './report.ts'
+import { exitWith, messageOf, orExplain, warn } from './report.ts'
 import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
 
@@ -67,12 +68,11 @@ const serve = async (settings: Settings) => {
 
   // Only a listening server knows the address of a systemd socket. So the app is created now, in the same turn of the
   // event loop, before a request is read.
-  const { address, place, publicAccess } = await listen(server, settings)
-  if (address !== undefined) refuseOpenNetwork(address, isOpen)
+  const { place, hosts } = await listen(server, settings)
   const app = createServerApp({
     signaller,
     log: { write: output.write, quiet, getConnInfo },
-    hosts: hostsAt(address, settings.allowHost),
+    hosts,
     allowProxy: settings.allowProxy || !isOpen,
     origins: settings.allowOrigin,
     prepare: plainHeaders,
@@ -80,7 +80,8 @@ const serve = async (settings: Settings) => {
     stopping: stopping.signal,
   })
   answerWith(getRequestListener(app.fetch))
-  warnAtStart(settings, address, publicAccess)
+  const blind = procWarning()
+  if (blind !== undefined) warn(blind)
   say(`listening on ${place}`)
 }
 
