@@ -90,10 +90,8 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.once('close', () => connections.delete(socket))
     if (connections.size <= MAX_CONNECTIONS) return
     // A client that has sent its request waits for the server. Close the first that has not.
-    const slowest = [...connections.keys()].find((other) => !dueOn(other)?.req.complete)
-    if (!slowest) return
-    connections.delete(slowest)
-    slowest.destroy()
+    const slowest = [...connections.keys()].find((other) => !other.destroyed && !dueOn(other)?.req.complete)
+    slowest?.destroy()
   })
 
   const answerWith = (listener: RequestListener) => {
