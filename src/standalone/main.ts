@@ -37,9 +37,8 @@ const serve = async (settings: Settings) => {
     say(`stopping on ${signal}`)
     // If nobody reads the log, the flush never ends.
     setTimeout(() => process.exit(0), GRACE_MS + 500)
-    const closed = stop()
     stopping.abort()
-    await closed
+    await stop()
     await output.flush()
     process.exit(0)
   }
