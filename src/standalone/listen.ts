@@ -8,9 +8,6 @@ import type { Settings } from './settings.ts'
 /** How many connections may wait to be accepted. With Node's default of 511, some of 2,000 at once waited a second. */
 const BACKLOG = 4096
 
-/** The first descriptor that systemd hands over: SD_LISTEN_FDS_START of sd_listen_fds(3). */
-const FIRST_FD = 3
-
 /** A host as it is written in a URL. */
 const hostInUrl = (host: string) => (host.includes(':') ? `[${host}]` : host)
 
@@ -47,7 +44,8 @@ export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.Proc
     throw new SettingsError(
       'systemd must hand one socket to this process: keep one Listen line, start psys-kill with exec, and leave out --host, --port and --socket.',
     )
-  return FIRST_FD
+  // SD_LISTEN_FDS_START of sd_listen_fds(3).
+  return 3
 }
 
 const OPEN = 'Every local user can now kill whatever this server may kill'
