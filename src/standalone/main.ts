@@ -25,7 +25,7 @@ const serve = async (settings: Settings) => {
   const output = lineLog(process.stdout)
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
   const stopping = new AbortController()
-  const tls = tlsFiles && (await prepareTls(tlsFiles))
+  const tls = tlsFiles && prepareTls(tlsFiles)
   // A reload replaces the check.
   const token = settings.tokens && { check: requireToken(settings.tokens) }
   const checkToken: MiddlewareHandler[] = token ? [(c, next) => token.check(c, next)] : []

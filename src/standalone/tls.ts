@@ -1,5 +1,7 @@
-import type { Server, ServerOptions } from 'node:http'
-import type { SecureContextOptions, TLSSocket } from 'node:tls'
+import { X509Certificate } from 'node:crypto'
+import type { ServerOptions } from 'node:http'
+import { createServer, type Server } from 'node:https'
+import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls'
 import type { MiddlewareHandler } from 'hono'
 import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
@@ -14,20 +16,26 @@ type OnTls = { Bindings: { incoming: { socket: TLSSocket } } }
 
 const BLOCK = /-----BEGIN (CERTIFICATE|X509 CRL)-----\s[A-Za-z0-9+/=\s]+-----END \1-----/g
 
-/** The authorities and revocation lists in a file. Throws if Node would ignore any part of the file (RFC 7468). */
-const authoritiesIn = (file: Buffer) => {
-  const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
-  const blocks = text.match(BLOCK) ?? []
-  if (/[^\P{Cc}\s]/u.test(text) || text.replace(BLOCK, '').includes('-----'))
-    throw new Error('it may contain only complete PEM blocks (CERTIFICATE, X509 CRL) and text between them')
-  const ca = blocks.filter((block) => block.startsWith('-----BEGIN CERT'))
-  const crl = blocks.filter((block) => block.startsWith('-----BEGIN X509'))
-  if (ca.length === 0) throw new Error('it has no certificate, and Node would trust the public authorities')
-  return { ca, crl }
+/** Reads the authorities and revocation lists. Refuses a file of which Node would ignore any part (RFC 7468). */
+const readAuthorities = (path: string) => {
+  const file = readSettingFile('--tls-client-ca', path)
+  return orExplain('Cannot use --tls-client-ca', () => {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(file)
+    const blocks = text.match(BLOCK) ?? []
+    if (/[^\P{Cc}\s]/u.test(text) || text.replace(BLOCK, '').includes('-----'))
+      throw new Error('it may contain only complete PEM blocks (CERTIFICATE, X509 CRL) and text between them')
+    const ca = blocks.filter((block) => block.startsWith('-----BEGIN CERT'))
+    const crl = blocks.filter((block) => block.startsWith('-----BEGIN X509'))
+    if (ca.length === 0) throw new Error('it has no certificate, and Node would trust the public authorities')
+    // Node ignores a block that is not a certificate. X509Certificate throws.
+    for (const pem of ca) new X509Certificate(pem)
+    createSecureContext({ ca, crl })
+    return { ca, crl }
+  })
 }
 
 /**
- * Prepares a server that speaks TLS. Only this loads Node's modules for TLS.
+ * Prepares a server that speaks TLS.
  *
  * @returns `create`, which creates the server, and `renew`, which reads the files again.
  *   - `renew` replaces the server's certificate and key, not the client CA. It returns until when the certificate is
@@ -35,14 +43,11 @@ const authoritiesIn = (file: Buffer) => {
  *   - It throws if a file is wrong. Then nothing changes.
  * @throws {SettingsError} if a file is wrong.
  */
-export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
+export const prepareTls = ({ cert, key, clientCa }: TlsFiles) => {
   if ('Bun' in globalThis) throw new SettingsError('Bun cannot serve TLS here; use Node, or a proxy with TLS in front.')
   // Deno resumes the TLS sessions of clients whose CA was removed.
   if (clientCa !== undefined && 'Deno' in globalThis)
     throw new SettingsError('Client certificates (--tls-client-ca) work on Node only; use a token here.')
-  const { createServer } = await import('node:https')
-  const { createSecureContext } = await import('node:tls')
-  const { X509Certificate } = await import('node:crypto')
 
   const readOwn = () => {
     const pem = readSettingFile('--tls-cert', cert).toString()
@@ -57,18 +62,10 @@ export const prepareTls = async ({ cert, key, clientCa }: TlsFiles) => {
   }
 
   const { own } = readOwn()
-  const clientCaFile = clientCa && readSettingFile('--tls-client-ca', clientCa)
-  const authorities = orExplain('Cannot use --tls-client-ca', () => {
-    if (!clientCaFile) return {}
-    const found = authoritiesIn(clientCaFile)
-    // Node ignores a block that is not a certificate. X509Certificate throws.
-    for (const pem of found.ca) new X509Certificate(pem)
-    createSecureContext(found)
-    return found
-  })
-  let server: ReturnType<typeof createServer> | undefined
+  const authorities = clientCa === undefined ? {} : readAuthorities(clientCa)
+  let server: Server | undefined
 
-  const create = (options: ServerOptions): Server => {
+  const create = (options: ServerOptions) => {
     server = createServer({
       ...options,
       ...own,

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 import { Hono } from 'hono'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { SettingsError } from '../../src/standalone/report.ts'
+import { messageOf, SettingsError } from '../../src/standalone/report.ts'
 import { prepareTls, requireCertificate, type TlsFiles } from '../../src/standalone/tls.ts'
 import { emptyFolder } from '../support/folder.ts'
 import { describeWith } from '../support/needs.ts'
@@ -141,12 +141,15 @@ describeWith(['openssl'], 'TLS', () => {
   })
 
   /** How the preparation ends with these files instead of good ones. */
-  const prepared = async (files: Partial<TlsFiles>) => {
+  const prepared = (files: Partial<TlsFiles>) => {
     const good = { cert: known.server.certFile, key: known.server.keyFile, clientCa: folder.file('clients') }
-    const error = await prepareTls({ ...good, ...files }).catch((cause) => cause)
-    if (!(error instanceof Error)) return 'good'
-    expect(error).toBeInstanceOf(SettingsError)
-    return error.message
+    try {
+      prepareTls({ ...good, ...files })
+      return 'good'
+    } catch (error) {
+      expect(error).toBeInstanceOf(SettingsError)
+      return messageOf(error)
+    }
   }
   const INVALID = /: it is valid only from .+ until .+\.$/
   const OWN = /^Cannot use --tls-cert with --tls-key, [^:]+: .+\.$/
@@ -159,8 +162,8 @@ describeWith(['openssl'], 'TLS', () => {
     ['a key that is a certificate', () => ({ key: known.server.certFile }), OWN],
     ['no certificate', () => ({ cert: folder.file('nowhere') }), /^Cannot read the file of --tls-cert: ENOENT; .+\.$/],
     ['no client CA', () => ({ clientCa: folder.path }), /^Cannot read the file of --tls-client-ca: it is not .+\.$/],
-  ])('does not start with %s', async (_what, files, message) => {
-    expect(await prepared(files())).toMatch(message)
+  ])('does not start with %s', (_what, files, message) => {
+    expect(prepared(files())).toMatch(message)
   })
 
   const CUT = /it may contain only complete PEM blocks \(CERTIFICATE, X509 CRL\) and text between them\.$/
@@ -179,9 +182,9 @@ describeWith(['openssl'], 'TLS', () => {
     ['bytes that are no UTF-8', () => Buffer.from(`${known.ours.ca}\xff`, 'latin1'), CLIENT_CA],
     ['DER', () => new X509Certificate(known.ours.ca).raw, CLIENT_CA],
     ['no certificate in a block', () => known.ours.ca.replace(/-\n[^-]+/, '-\nAAAA\n'), CLIENT_CA],
-  ])('a client CA file with %s: %#', async (_what, content, message) => {
+  ])('a client CA file with %s: %#', (_what, content, message) => {
     writeFileSync(folder.file('some'), content())
-    const said = await prepared({ clientCa: folder.file('some') })
+    const said = prepared({ clientCa: folder.file('some') })
     expect(said).toMatch(message)
     if (said !== 'good') expect(said).toMatch(CLIENT_CA)
   })
