@@ -31,7 +31,7 @@ const STATUS_LINES: Readonly<Record<string, string>> = {
  *   - `server`, which does not listen yet.
  *   - `answerWith` sets the listener for requests.
  *   - `uploaded` resolves when every request that is being sent now has been answered or dropped.
- *   - `stop` accepts no more connections, and resolves when all are closed.
+ *   - `stop` accepts no more connections, ends the waits, and resolves when all connections are closed.
  */
 export const serveConnections = (create: (options: ServerOptions) => Server) => {
   /** All connections, and the answer on each until the client has it. The first has kept the server waiting longest. */
@@ -107,7 +107,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
         connections.delete(socket)
         if (!socket.destroyed) connections.set(socket, undefined)
       })
-      if (!server.listening) outgoing.setHeader('Connection', 'close')
+      if (!server.listening) endAfterAnswer(incoming)
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
       else listener(incoming, outgoing)
     }
@@ -121,9 +121,9 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   const uploaded = () => Promise.all(dueAnswers().map((due) => due.req.complete || once(due, 'close')))
 
   const stop = async () => {
-    for (const due of dueAnswers()) if (!due.headersSent) due.setHeader('Connection', 'close')
+    for (const due of dueAnswers()) endAfterAnswer(due.req)
     // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other close().
-    if ('Bun' in globalThis) setTimeout(() => server.close(), IDLE_MS)
+    if ('Bun' in globalThis) server.close()
     else NetServer.prototype.close.call(server)
     setTimeout(() => {
       // closeIdleConnections() would leave a connection open on which nothing has arrived yet.

@@ -24,7 +24,6 @@ const serve = async (settings: Settings) => {
   const signaller = orExplain('Cannot start', () => nodeSignaller({ protect, onlyUids: onlyUid }))
   const output = lineLog(process.stdout)
   const say = (message: string) => output.write(JSON.stringify({ time: new Date().toISOString(), message }), true)
-  const stopping = new AbortController()
   const tls = tlsFiles && prepareTls(tlsFiles)
   // A reload replaces the check.
   const token = settings.tokens && { check: requireToken(settings.tokens) }
@@ -33,19 +32,17 @@ const serve = async (settings: Settings) => {
   const { server, answerWith, uploaded, stop } = serveConnections(tls?.create ?? createServer)
 
   const end = async (signal: NodeJS.Signals) => {
-    if (stopping.signal.aborted) return
+    if (!server.listening) return
     say(`stopping on ${signal}`)
     // If nobody reads the log, the flush never ends.
     setTimeout(() => process.exit(0), GRACE_MS + 500)
-    stopping.abort()
     await stop()
     await output.flush()
     process.exit(0)
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
 
   const reload = async () => {
-    if (stopping.signal.aborted) return
+    if (!server.listening) return
     try {
       const { tokens } = readOwnSettings()
       // If a file is wrong, this or the line above throws, before anything changes.
@@ -62,8 +59,6 @@ const serve = async (settings: Settings) => {
       say(`not reloaded: ${messageOf(error)}`)
     }
   }
-  // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
-  process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)
 
   // Only a listening server knows the address of a systemd socket. So the app is created now, in the same turn of the
   // event loop, before a request is read.
@@ -76,11 +71,13 @@ const serve = async (settings: Settings) => {
     origins: settings.allowOrigin,
     prepare: plainHeaders,
     guards,
-    stopping: stopping.signal,
   })
   answerWith(getRequestListener(app.fetch))
   const blind = procWarning()
   if (blind !== undefined) warn(blind)
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
+  // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
+  process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)
   say(`listening on ${place}`)
 }
 
