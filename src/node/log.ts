@@ -1,5 +1,4 @@
 import { constants, fstatSync, openSync, writeSync } from 'node:fs'
-import process from 'node:process'
 import { setImmediate as endOfTurn, setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, orUndefined } from './proc.ts'
 

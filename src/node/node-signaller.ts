@@ -1,4 +1,3 @@
-import process from 'node:process'
 import { CONDITIONS, type Condition, type Delivery, MAX_PID, type Outcome, type ProcessSeen } from '../app/signaller.ts'
 import { exitWatch } from './exits.ts'
 import { type NodeSignallerOptions, policyOf } from './policy.ts'

@@ -1,5 +1,4 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
-import process from 'node:process'
 
 const buffer = Buffer.allocUnsafe(4096)
 
@@ -52,9 +51,3 @@ export const readBootId = () =>
 
 /** Seconds since boot, as the kernel counts them; NaN if the kernel does not tell. */
 export const readUptime = () => Number.parseFloat(orUndefined(() => readShort('/proc/uptime')) ?? '')
-
-/** Returns a warning of one line if /proc cannot be read on Linux. Otherwise returns undefined. */
-export const procWarning = () =>
-  onLinux() && !procIsOurs()
-    ? "Cannot read this system's own /proc: zombies and threads look like processes, instance and command are not supported, and with --protect nothing is killed."
-    : undefined

@@ -6,7 +6,7 @@ import type { MiddlewareHandler } from 'hono'
 import packageJson from '../../package.json' with { type: 'json' }
 import { lineLog } from '../node/log.ts'
 import { nodeSignaller } from '../node/node-signaller.ts'
-import { procWarning } from '../node/proc.ts'
+import { onLinux } from '../node/proc.ts'
 import { createServerApp } from '../server/server-app.ts'
 import { requireToken } from '../server/token.ts'
 import { GRACE_MS, serveConnections } from './connections.ts'
@@ -73,8 +73,8 @@ const serve = async (settings: Settings) => {
     guards,
   })
   answerWith(getRequestListener(app.fetch))
-  const blind = procWarning()
-  if (blind !== undefined) warn(blind)
+  if (onLinux() && !signaller.supports.includes('command'))
+    warn("Cannot read this system's /proc: zombies and threads look like processes, and --protect kills nothing.")
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
   // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
   process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)

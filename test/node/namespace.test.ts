@@ -1,6 +1,12 @@
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { CONDITIONS, type ProcessSeen } from '../../src/app/signaller.ts'
-import { buildSignaller, noNamespaces, type SignallerProcess, startNamespace } from '../support/namespace.ts'
+import {
+  buildSignaller,
+  noNamespaces,
+  type SignallerProcess,
+  startNamespace,
+  withoutProc,
+} from '../support/namespace.ts'
 import { needsLinux } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 
@@ -14,10 +20,7 @@ afterAll(() => signaller[Symbol.dispose]())
 const look = async (pid: number, { terminate }: SignallerProcess): Promise<Partial<ProcessSeen>> =>
   (await terminate(pid, { dryRun: true })).process ?? {}
 
-const expectNoProc = ({ supports, warning }: SignallerProcess) => {
-  expect(supports).toEqual(['waitMs', 'dryRun'])
-  expect(warning).toMatch(/^Cannot read this system's own \/proc: /)
-}
+const expectNoProc = ({ supports }: SignallerProcess) => expect(supports).toEqual(['waitMs', 'dryRun'])
 
 describe('in a namespace', () => {
   beforeEach(({ skip }) => skip(noNamespaces !== undefined, noNamespaces))
@@ -39,7 +42,7 @@ describe('in a namespace', () => {
       using other = await inside.start()
       using own = await inside.start({ as: NOBODY })
       using guarded = await startIn(inside.enter, MAY_KILL, [victim.pid])
-      expect([guarded.supports, guarded.warning]).toEqual([CONDITIONS, undefined])
+      expect(guarded.supports).toEqual(CONDITIONS)
       expect(await guarded.terminate(victim.pid)).toEqual({ code: 'EPERM', reason: 'protected' })
       for (const hidden of [...threads, other.pid])
         for (const asked of [{}, { instance: 'x' }, { waitMs: 0 }])
@@ -62,7 +65,7 @@ describe('in a namespace', () => {
   test.each([
     ['of another namespace', [], 'true'],
     ['that is not mounted', ['--mount-proc'], 'umount -l /proc'],
-  ])('of a /proc %s it warns, and kill(2) decides', async (_, options, prepare) => {
+  ])('with a /proc %s, kill(2) decides', async (_, options, prepare) => {
     await using inside = await startNamespace(options)
     using target = await inside.start()
     inside.run(prepare)
@@ -88,12 +91,9 @@ describe('in a namespace', () => {
   })
 })
 
-test("a signaller that Node's permissions keep from /proc warns, and tells exits", async (context) => {
+test("a signaller that Node's permissions keep from /proc tells exits", async (context) => {
   needsLinux(context)
-  const { allowedNodeEnvironmentFlags: flags } = process
-  const permission = flags.has('--permission') ? '--permission' : '--experimental-permission'
-  const allowed = `--allow-fs-read=${signaller.folder}/*`
-  using own = await signaller.start([process.execPath, '--no-warnings', permission, allowed])
+  using own = await signaller.start(withoutProc(signaller.path))
   expectNoProc(own)
   using target = startSleeper()
   expect(await own.terminate(target.pid, { waitMs: 60_000 })).toEqual({ code: 'exited' })

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import packageJson from '../../package.json' with { type: 'json' }
 import { HELP } from '../../src/standalone/options.ts'
 import { emptyFolder } from '../support/folder.ts'
+import { withoutProc } from '../support/namespace.ts'
 import { needsLinux, needsTerminal } from '../support/needs.ts'
 import { startSleeper } from '../support/processes.ts'
 import { exchange, killRequest, openRaw, startUnread } from '../support/raw.ts'
@@ -58,7 +59,7 @@ describe('a running server', () => {
       'a socket without a folder',
       () => ['--socket', '/no/such/folder/socket'],
       {},
-      'a socket needs an existing folder',
+      'a socket needs a folder that this user may write to',
     ],
     ['a missing file', () => ['--token-file', '/no/such\nfile'], {}, 'ENOENT; check its path and its mode.'],
   ])('lets no other start with %s: one line, exit code 1, no token', async (_what, args, env, line) => {
@@ -112,6 +113,13 @@ test.each([
   await using server = await startServer({ args, env })
   await stop(server)
   expect(server.stderr()).toBe(stderr)
+})
+
+test('it warns if it cannot read /proc', async (context) => {
+  needsLinux(context)
+  await using server = await startServer({ command: [...withoutProc(BUILT_FILE), BUILT_FILE], env: withToken })
+  await stop(server)
+  expect(server.stderr()).toMatch(/^psys-kill: Cannot read this system's \/proc: [^\n]+\.\n$/)
 })
 
 const FLOOD = 800

@@ -13,16 +13,21 @@ import { heard, targetOf } from './processes.ts'
 const PROGRAM = `
 import { createInterface } from 'node:readline'
 import { nodeSignaller } from './node-signaller.ts'
-import { procWarning } from './proc.ts'
 
 const { supports, terminate } = nodeSignaller(JSON.parse(process.argv[2]))
 const say = (value) => console.log(JSON.stringify(value))
-say({ pid: process.pid, supports, warning: procWarning() })
+say({ pid: process.pid, supports })
 createInterface({ input: process.stdin }).on('line', async (line) => {
   const { pid, ...conditions } = JSON.parse(line)
   say(await terminate(pid, conditions))
 })
 `
+
+/** The command that starts this Node without access to any file but one, and so without /proc. */
+export const withoutProc = (file: string) => {
+  const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '' : 'experimental-'
+  return [process.execPath, '--no-warnings', `--${permission}permission`, `--allow-fs-read=${file}`]
+}
 
 type Conditions = Omit<Partial<Delivery>, 'stopWaiting' | 'onSignal'>
 
@@ -46,7 +51,7 @@ export const buildSignaller = async () => {
       return JSON.parse(value)
     }
     /** What it knows of itself. */
-    const known: { pid: number; supports: string[]; warning?: string } = await said()
+    const known: { pid: number; supports: string[] } = await said()
     return {
       ...targetOf(child),
       ...known,
@@ -56,7 +61,7 @@ export const buildSignaller = async () => {
       },
     }
   }
-  return { folder: folder.path, start, [Symbol.dispose]: folder[Symbol.dispose] }
+  return { path, start, [Symbol.dispose]: folder[Symbol.dispose] }
 }
 
 /** Why a test in a PID namespace cannot run here; undefined if it can. */
