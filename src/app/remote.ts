@@ -31,13 +31,10 @@ export interface RemoteSignallerOptions {
   timeoutMs?: number
 }
 
-const inBrowser = 'document' in globalThis || 'WorkerGlobalScope' in globalThis
-
-// A stream cannot be sent twice. Node's fetch sends a text body again after a 421, and Deno's after a reset. Browsers
-// cannot stream over HTTP/1.1.
+// A stream cannot be sent twice. Node's fetch sends a text body again after a 421, and Deno's after a reset.
 const fetchOnce = (url: string, init: PeerRequest) => {
   const streamed = { ...init, body: new Blob([init.body]).stream(), duplex: 'half' }
-  return globalThis.fetch(url, inBrowser ? init : streamed)
+  return globalThis.fetch(url, streamed)
 }
 
 /** The outcomes that a peer may answer to any request. */
@@ -63,15 +60,13 @@ const readAnswer = async ({ body }: PeerResponse) => {
 const endpointOf = (url: string) => {
   const { protocol, username, password, search, hash } = new URL(URL.canParse(url) ? url : 'wrong:')
   if (!/^https?:$/.test(protocol) || username || password || search || hash)
-    throw new TypeError(
-      'The URL of the peer must begin with http:// or https://, and have no credentials, query or fragment; pass a token instead',
-    )
+    throw new TypeError('The URL of the peer must be http://… or https://…, without credentials, query or fragment')
   return url.replace(new RegExp(`(${KILL_PATH})?/*$`), KILL_PATH)
 }
 
 /**
- * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`. It sends one request
- * per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and
+ * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`, but not that of a
+ * browser. It sends one request per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and
  * kills. With a 2.0 peer, `instance` is answered 501.
  *
  * @returns a signaller. It throws if the peer is unreachable or too slow, or its answer is not an outcome (but a 401).
