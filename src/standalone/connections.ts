@@ -95,7 +95,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   })
 
   const answerWith = (listener: RequestListener) => {
-    const onRequest: RequestListener = (incoming, outgoing) => {
+    server.on('request', (incoming, outgoing) => {
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.
@@ -110,10 +110,7 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
       if (!server.listening) endAfterAnswer(incoming)
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
       else listener(incoming, outgoing)
-    }
-    server.on('request', onRequest)
-    // Ignore an unknown Expect (RFC 9110, section 10.1.1).
-    server.on('checkExpectation', onRequest)
+    })
   }
 
   const dueAnswers = () => [...connections.keys()].map(dueOn).filter((due) => due !== undefined)

@@ -118,13 +118,13 @@ describe('without an answer that is due,', () => {
     expect(await connection.closed).toBe('')
   })
 
-  test('Expect: 100-continue is answered by Node, and any other Expect is ignored', async () => {
+  test('Expect is answered by Node', async () => {
     using connection = await openRaw(server.url)
     connection.socket.write(kill({ pid: 0 }, { expect: '100-continue' }).subarray(0, -9))
     await connection.until(/^HTTP\/1\.1 100 Continue\r\n\r\n$/)
     connection.socket.write('{"pid":0}')
     expect(statuses(await connection.closed)).toEqual([100, 400])
-    expect(await exchange(server.url, kill({ pid: 0 }, { expect: 'foo' }))).toMatchObject({ status: 400 })
+    expect(await exchange(server.url, kill({ pid: 0 }, { expect: 'foo' }))).toMatchObject({ status: 417 })
   })
 
   const odd = (more: Record<string, string>) => killRequest('{"pid":0}', { path: '/not-http', ...more })
