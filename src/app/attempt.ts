@@ -27,10 +27,10 @@ declare module 'hono' {
   }
 }
 
+type AnyRow = { usualReason?: Reason | undefined; send(c: Context, attempt: KillAttempt): Response }
+
 /** Refuses a request with a row of `answers` or `serverAnswers`, and sets `killAttempt`. */
-export const refuse = <
-  Row extends { usualReason?: Reason | undefined; send(c: Context, attempt: KillAttempt): Response },
->(
+export const refuse = <Row extends AnyRow>(
   c: Context,
   row: Row,
   { pid, reason = row.usualReason, detail }: Pick<KillAttempt, 'pid' | 'reason' | 'detail'> = {},

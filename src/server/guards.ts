@@ -20,8 +20,7 @@ const authorityOf = (c: Context) => /^[^/]*\/\/([^/?#]*)/.exec(c.req.url)?.[1] ?
 
 /** Refuses a request whose Host or URL names a host that is not in the list. */
 export const checkHost = (hosts: readonly string[]): Check => {
-  const allowed = new Set(hosts)
-  const isForeign = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
+  const isForeign = (authority: string) => !hosts.includes(authority.replace(/:\d*$/, '').toLowerCase())
   return (c) => {
     const authority = authorityOf(c)
     const foreign = [c.req.header('host') ?? authority, authority].find(isForeign)
@@ -82,16 +81,15 @@ const isOwn = (origin: string, c: Context) => {
 }
 
 /** Refuses a request from a web page, unless the page has this server's origin or one of the given origins. */
-export const checkOrigin = (origins: readonly string[]): Check => {
-  const allowed = new Set(origins)
-  return (c) => {
+export const checkOrigin =
+  (origins: readonly string[]): Check =>
+  (c) => {
     const origin = c.req.header('origin')
-    if (origin !== undefined && allowed.has(origin)) return undefined
+    if (origin !== undefined && origins.includes(origin)) return undefined
     const row = serverAnswers.origin
     if (origin !== undefined && !isOwn(origin, c)) return refuse(c, row, { detail: JSON.stringify(origin) })
     return c.req.header('sec-fetch-site') === 'cross-site' ? refuse(c, row, { reason: 'cross-site' }) : undefined
   }
-}
 
 /** Answers with the CORS headers that let pages of the given origins call. */
 export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
@@ -101,8 +99,7 @@ export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
     allowHeaders: ['Authorization', 'Content-Type'],
     exposeHeaders: ['X-Request-Id', REASON_HEADER],
   })
-  const allowed = new Set<string | undefined>(origins)
-  return (c, next) => (allowed.has(c.req.header('origin')) ? addCors(c, next) : next())
+  return (c, next) => (origins.some((origin) => origin === c.req.header('origin')) ? addCors(c, next) : next())
 }
 
 /**
