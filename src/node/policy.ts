@@ -1,5 +1,4 @@
 import { statSync } from 'node:fs'
-import process from 'node:process'
 import { MAX_PID, type SignallerReason } from '../app/signaller.ts'
 import { onLinux } from './proc.ts'
 import { asKept, type Stat } from './stat.ts'
@@ -36,7 +35,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
   if ((names.size > 0 || onlyUids) && !seesProcesses)
     throw new Error(
-      `Names in protect (--protect), and onlyUids (--only-uid), need ${onLinux() ? 'a readable /proc of this system' : 'Linux'}: protect only PIDs, and leave out the user ids`,
+      `Names to protect, and user ids, need ${onLinux() ? "this system's own /proc" : 'Linux'}: leave them out`,
     )
   // The parent of a cluster worker. The other workers are not protected: under PM2, they may be other apps.
   const parent = process.connected ? [process.ppid] : []

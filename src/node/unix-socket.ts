@@ -1,7 +1,6 @@
 import { once } from 'node:events'
 import { lstatSync, readFileSync, readlinkSync, statSync, unlinkSync } from 'node:fs'
 import { connect } from 'node:net'
-import process from 'node:process'
 import { errorCode, orUndefined } from './proc.ts'
 
 /**
@@ -27,9 +26,8 @@ export const clearStaleSocket = async (path: string) => {
   const probe = connect({ path })
   const code = await once(probe, 'connect').then(() => undefined, errorCode)
   probe.destroy()
-  if (code === undefined) throw new Error(`${path} is in use by another server`)
-  if (code !== 'ECONNREFUSED' && code !== 'ENOENT')
-    throw new Error(`Cannot tell whether a server holds ${path}: ${code}`)
+  const isStale = code === 'ECONNREFUSED' || code === 'ENOENT'
+  if (!isStale) throw new Error(`${path} is in use by another server: ${code ?? 'it accepts connections'}`)
   // Another server may have taken the path in the meantime.
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }

@@ -4,9 +4,9 @@ import { refuse } from '../app/attempt.ts'
 import { serverAnswers } from '../app/contract.ts'
 
 /** A bearer token (RFC 6750, section 2.1) of at least 16 characters: long enough, if they are random. */
-export const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
+const TOKEN_PATTERN = /^(?=.{16})[A-Za-z0-9._~+/-]+=*$/
 /** The name of a token. The empty string means: no name. */
-export const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
+const NAME_PATTERN = /^[A-Za-z0-9._-]{0,64}$/
 
 /** A token, or several by their names. */
 export type Tokens = string | Readonly<Record<string, string>>

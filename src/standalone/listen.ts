@@ -20,10 +20,8 @@ const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(
  * @param isOpen - whether the server accepts kills from everybody who reaches it.
  */
 export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
-  if (!isOpen || isLoopback(host)) return
-  throw new SettingsError(
-    'Listening beyond loopback lets the network in: set a token (--token-file or PSYS_KILL_TOKEN) or --tls-client-ca, or listen on 127.0.0.1.',
-  )
+  if (isOpen && !isLoopback(host))
+    throw new SettingsError('Beyond loopback, first set --token-file, PSYS_KILL_TOKEN or --tls-client-ca.')
 }
 
 /** The values of Host to accept, or undefined for any. */
@@ -41,9 +39,7 @@ export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.Proc
   const isOurs = pid === String(process.pid)
   if (count === undefined || (isSet && !isOurs)) return undefined
   if (isSet || !isOurs || count !== '1')
-    throw new SettingsError(
-      'systemd must hand one socket to this process: keep one Listen line, start psys-kill with exec, and leave out --host, --port and --socket.',
-    )
+    throw new SettingsError('systemd must hand one socket, to this process; leave out --host, --port and --socket.')
   // SD_LISTEN_FDS_START of sd_listen_fds(3).
   return 3
 }
@@ -54,8 +50,7 @@ const OPEN = 'Every local user can now kill whatever this server may kill'
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
-  EACCES:
-    'this user may not: a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs an existing folder that this user may write to',
+  EACCES: 'a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs a folder that this user may write to',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
 }

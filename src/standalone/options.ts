@@ -32,8 +32,6 @@ const hostName = z.string().check(z.regex(/^([a-z0-9._-]+|\[[0-9a-f:.]+\])$/))
 const isOrigin = (value: string) => /^https?:\/\//.test(value) && URL.canParse(value) && new URL(value).origin === value
 const origin = z.string().check(z.refine(isOrigin))
 
-const pidOrName = fromDigits.check(z.refine(isPidOrName))
-
 /** All settings. `tokenFile` is the option `--token-file` and the variable `PSYS_KILL_TOKEN_FILE`, and so on. */
 export const SETTINGS = {
   host: one(z._default(text, '127.0.0.1'), 'one address', 'beyond loopback needs a token or a client CA [127.0.0.1]'),
@@ -45,10 +43,10 @@ export const SETTINGS = {
   tlsClientCa: one(z.optional(text), 'one path', 'require a client certificate from these authorities'),
   allowHost: list(hostName, 'host names, lower case, no port', 'accept these values of Host'),
   allowOrigin: list(origin, 'origins like https://tools.example', 'let web pages of these origins call'),
-  allowProxy: flag('accept proxied requests without a token'),
+  allowProxy: flag('accept proxied requests; the proxy must authenticate'),
   onlyUid: list(integer(0, 2 ** 32 - 2), 'user ids', 'signal only processes of these users'),
-  protect: list(pidOrName, 'PIDs and names of processes', 'never signal these processes'),
-  quiet: flag('record unexpected errors only'),
+  protect: list(fromDigits.check(z.refine(isPidOrName)), 'PIDs and names of processes', 'never signal these processes'),
+  quiet: flag('record only unexpected errors, and no kills'),
 }
 
 export const optionOf = (name: string) => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
@@ -65,14 +63,9 @@ Usage: psys-kill [--OPTION VALUE]...
 It serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that
 process. If systemd hands over a socket, it listens on that socket.
 
-Options and their environment variables. Separate several values by commas.
+Options win over their variables. Separate several values by commas.
 ${Object.entries(SETTINGS)
   .map(([name, { takes, use }]) => row(`--${optionOf(name)}`, variableOf(name), takes, use))
   .join('')}${row('', 'PSYS_KILL_TOKEN', 'a token, or lines of them', 'require a bearer token')}  -h, --help
   -v, --version
-
-Examples:
-  psys-kill --port 8080
-  psys-kill --socket /run/psys-kill.sock
-  psys-kill --host 10.0.0.1 --token-file /etc/psys-kill.token
 `

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { errorCode } from '../node/proc.ts'
-import { NAME_PATTERN, TOKEN_PATTERN } from '../server/token.ts'
-import { messageOf, SettingsError, warn } from './report.ts'
+import { requireToken } from '../server/token.ts'
+import { messageOf, orExplain, SettingsError, warn } from './report.ts'
 
 const MAX_FILE_BYTES = 1024 * 1024
 
@@ -52,14 +52,11 @@ export const readTokens = (file: string | undefined, variable: string | undefine
     // This also removes a byte order mark.
     const line = untrimmed.trim()
     if (line === '' || line.startsWith('#')) continue
-    const place = `line ${index + 1} of ${where}`
+    const place = `Line ${index + 1} of ${where}`
     const [, name = '', token = ''] = /^(?:([^:]+):)?([^:]+)$/.exec(line) ?? []
-    if (!TOKEN_PATTERN.test(token) || !NAME_PATTERN.test(name))
-      throw new SettingsError(
-        `The token in ${place} must have 16 or more of A-Z a-z 0-9 - . _ ~ + /, with = only at its end. A name before it, as in NAME:TOKEN, may have 64 of A-Z a-z 0-9 . _ -.`,
-      )
+    orExplain(place, () => requireToken({ [name]: token }))
     if (tokens.has(name) || values.has(token))
-      throw new SettingsError(`The token in ${place} repeats a token or a name; give each token a name of its own.`)
+      throw new SettingsError(`${place} repeats a token or a name; give each token a name of its own.`)
     tokens.set(name, token)
     values.add(token)
   }

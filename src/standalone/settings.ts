@@ -31,12 +31,10 @@ export const parseCommandLine = (args: readonly string[]) => {
 /** The variables that Kubernetes adds to a pod for a Service called `psys-kill…`. */
 const OF_SERVICE = /_SERVICE_(HOST|PORT)[_=]|_PORT(=\w+:\/\/|_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=)/
 
-const refuseUnknownVariables = (env: NodeJS.ProcessEnv) => {
-  const known = [...NAMES.map(variableOf), 'PSYS_KILL_TOKEN']
-  for (const [name, value] of Object.entries(env))
-    if (name.startsWith('PSYS_KILL_') && !known.includes(name) && !OF_SERVICE.test(`${name}=${value}`))
-      throw new SettingsError(`Unknown variable ${name}. See --help.`)
-}
+const KNOWN = [...NAMES.map(variableOf), 'PSYS_KILL_TOKEN']
+
+const isUnknown = ([name, value]: [string, string | undefined]) =>
+  name.startsWith('PSYS_KILL_') && !KNOWN.includes(name) && !OF_SERVICE.test(`${name}=${value}`)
 
 /**
  * Reads the settings from the command line and the environment. The command line wins.
@@ -46,7 +44,8 @@ const refuseUnknownVariables = (env: NodeJS.ProcessEnv) => {
  */
 export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) => {
   const line = parseCommandLine(args)
-  refuseUnknownVariables(env)
+  const unknown = Object.entries(env).find(isUnknown)
+  if (unknown) throw new SettingsError(`Unknown variable ${unknown[0]}. See --help.`)
 
   const givenFor = (name: string) => {
     const values = [line[optionOf(name)] ?? env[variableOf(name)]].flat()

@@ -82,7 +82,7 @@ test('clearStaleSocket refuses if a server is too busy to answer', async (contex
   await expect(async () => {
     for (;;) context.onTestFinished((await openRaw(path))[Symbol.dispose])
   }).rejects.toThrow('EAGAIN')
-  await expect(clearStaleSocket(path)).rejects.toThrow(`Cannot tell whether a server holds ${path}: EAGAIN`)
+  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server: EAGAIN`)
   expect(lstatSync(path).isSocket()).toBe(true)
 })
 
