@@ -58,8 +58,8 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   server.maxHeadersCount = MAX_HEADERS + 1
 
   /**
-   * Closes the connection of a request after its answer. If the answer is due, its wait ends. Pass no stream of an event:
-   * it is another one on Node 26, while the body arrives.
+   * Closes the connection of a request after its answer. If the answer is due, its wait ends. It takes the request and not
+   * the stream of an `upgrade` event: on Node 26 that is another one while the body arrives.
    */
   const endAfterAnswer = ({ socket }: Pick<IncomingMessage, 'socket'>) => {
     if (ending.has(socket)) return
