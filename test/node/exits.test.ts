@@ -46,9 +46,9 @@ const startWatch = (costMs = 0) => {
 
 test.each([
   [1, 1 / 8, 20],
-  [256, 1 / 256, 20],
-  [256, 1 / 8, 640],
-  [8192, 1 / 128, 1280],
+  [256, 1 / 512, 20],
+  [256, 1 / 8, 800],
+  [8192, 1 / 128, 1600],
 ])('the timer is one for %i waits; if a look takes %f ms, it pauses for %i ms', async (count, costMs, pause) => {
   const { begin, fire, looked, exited, answered } = startWatch(costMs)
   for (let pid = 1; pid <= count; pid++) begin(pid)
