@@ -1,11 +1,15 @@
 import type { Context } from 'hono'
 import type { Reason } from './contract.ts'
-import type { Delivery, Outcome, Progress } from './signaller.ts'
+import type { Outcome, Progress } from './signaller.ts'
 
-/** What happened to a request to the kill route so far. `dryRun` and `comment` are those of a valid request; untrusted. */
-export interface KillAttempt extends Pick<Delivery, 'dryRun' | 'comment'> {
+/** What happened to a request to the kill route so far. */
+export interface KillAttempt {
   /** The PID. If the request was refused: as the client sent it, unchecked. */
   readonly pid?: unknown
+  /** Whether a valid request asked for a dry run. */
+  readonly dryRun?: true | undefined
+  /** The comment of a valid request. Untrusted. */
+  readonly comment?: string | undefined
   /** What the signaller did or is doing; undefined if the app did not call the signaller, or the signaller threw. */
   readonly outcome?: Outcome | Progress | undefined
   /** Why the request was refused before a signaller was called. */

@@ -65,9 +65,10 @@ const endpointOf = (url: string) => {
 }
 
 /**
- * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs only `fetch`, but not that of a
- * browser. It sends one request per kill, follows no redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and
- * kills. With a 2.0 peer, `instance` is answered 501.
+ * Forwards to another psys-kill, the peer, and returns the peer's outcome. It needs a `fetch` that can stream the body
+ * of a request, as on servers and Workers; over HTTP/1.1, browsers cannot. It sends one request per kill, follows no
+ * redirect and never retries. The peer must be release 2 or newer: 1.0 ignores `dryRun`, and kills. With a 2.0 peer,
+ * `instance` is answered 501.
  *
  * @returns a signaller. It throws if the peer is unreachable or too slow, or its answer is not an outcome (but a 401).
  *   The app then answers 500. The error has the peer's status, never its text, which may contain a token.

@@ -19,6 +19,7 @@ export const fromDigits = z.transform((value: number | string) =>
   typeof value === 'string' && /^\s*[0-9]+\s*$/.test(value) ? Number(value) : value,
 )
 
+const trueOrAbsent = z.transform((value: boolean) => value || undefined)
 const instance = z.string().check(z.regex(/^[\w.-]{1,64}$/))
 
 /** The body of a request. Unknown fields are refused: a misspelt condition must not kill. */
@@ -28,12 +29,7 @@ export const killRequest = z.strictObject({
   instance: z.optional(instance),
   waitMs: z.optional(z.int().check(z.minimum(0), z.maximum(60_000))),
   /** `false` is the same as leaving the field out. */
-  dryRun: z.optional(
-    z.pipe(
-      z.boolean(),
-      z.transform((value: boolean) => value || undefined),
-    ),
-  ),
+  dryRun: z.optional(z.pipe(z.boolean(), trueOrAbsent)),
   command: z.optional(z.string()),
   /** Up to 200 characters. (maxLength would count UTF-16 code units.) */
   comment: z.optional(z.string().check(z.regex(/^[\s\S]{0,200}$/u))),

@@ -34,9 +34,7 @@ export const policyOf = ({ protect = [], onlyUids }: NodeSignallerOptions, seesP
   if (!protect.every(isPidOrName)) throw new TypeError('protect takes PIDs and names of processes')
   const names = new Set(protect.filter((entry) => !isPid(entry)).map((name) => asKept(String(name))))
   if ((names.size > 0 || onlyUids) && !seesProcesses)
-    throw new Error(
-      `Names to protect, and user ids, need ${onLinux() ? "this system's own /proc" : 'Linux'}: leave them out`,
-    )
+    throw new Error(`Names in protect, and onlyUids, need ${onLinux() ? 'a usable /proc' : 'Linux'}: leave them out`)
   // The parent of a cluster worker. The other workers are not protected: under PM2, they may be other apps.
   const parent = process.connected ? [process.ppid] : []
   const pids = new Set([1, process.pid, ...parent, ...protect.filter(isPid).map(Number)])

@@ -32,12 +32,12 @@ export const orUndefined = <Result>(read: () => Result) => {
 /** Whether this is Linux. There, kill(2) also takes the ids of threads. */
 export const onLinux = () => process.platform === 'linux' || process.platform === 'android'
 
-/** If /proc belongs to another PID namespace, this process has two PIDs in it (NSpid). */
-const hasOnePid = () =>
+/** Whether /proc uses our PIDs. In the /proc of another PID namespace, this process has two (NSpid). */
+const usesOurPids = () =>
   readShort('/proc/self/stat').startsWith(`${process.pid} `) && !/^NSpid:\t\d+\t/m.test(readShort('/proc/self/status'))
 
 /** Whether /proc can be read, and uses the same PIDs as kill(2). */
-export const procIsOurs = () => onLinux() && orUndefined(hasOnePid) === true
+export const procIsOurs = () => onLinux() && orUndefined(usesOurPids) === true
 
 /** Whether /proc shows the processes of all users: it is not mounted with `hidepid` (proc_pid_mountinfo(5)). */
 export const procHidesNothing = () => {

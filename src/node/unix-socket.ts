@@ -24,10 +24,9 @@ export const clearStaleSocket = async (path: string) => {
   if (!found.isSocket()) throw new Error(`${path} is not a socket; remove it or choose another path`)
   // Pass an object: connect('38080') would take the path for a port.
   const probe = connect({ path })
-  const code = await once(probe, 'connect').then(() => undefined, errorCode)
+  const state = await once(probe, 'connect').then(() => 'in use by another server', errorCode)
   probe.destroy()
-  const isStale = code === 'ECONNREFUSED' || code === 'ENOENT'
-  if (!isStale) throw new Error(`${path} is in use by another server: ${code ?? 'it accepts connections'}`)
+  if (state !== 'ECONNREFUSED' && state !== 'ENOENT') throw new Error(`${path} cannot be replaced: ${state}`)
   // Another server may have taken the path in the meantime.
   if (lstatSync(path, { throwIfNoEntry: false })?.ctimeMs === found.ctimeMs) unlinkSync(path)
 }

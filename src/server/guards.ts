@@ -4,7 +4,7 @@ import { refuse } from '../app/attempt.ts'
 import { incomingOf } from '../app/connection.ts'
 import { REASON_HEADER, serverAnswers } from '../app/contract.ts'
 
-/** Looks at a request, and returns the answer that refuses it; undefined lets it pass. */
+/** Looks at a request. Returns the answer that refuses it, and sets `killAttempt`; undefined lets the request pass. */
 export type Check = (c: Context) => Response | undefined
 
 /** Makes a middleware of a check. `then` runs if the request passes. */
@@ -20,7 +20,8 @@ const authorityOf = (c: Context) => /^[^/]*\/\/([^/?#]*)/.exec(c.req.url)?.[1] ?
 
 /** Refuses a request whose Host or URL names a host that is not in the list. */
 export const checkHost = (hosts: readonly string[]): Check => {
-  const isForeign = (authority: string) => !hosts.includes(authority.replace(/:\d*$/, '').toLowerCase())
+  const allowed = new Set(hosts)
+  const isForeign = (authority: string) => !allowed.has(authority.replace(/:\d*$/, '').toLowerCase())
   return (c) => {
     const authority = authorityOf(c)
     const foreign = [c.req.header('host') ?? authority, authority].find(isForeign)
@@ -81,15 +82,16 @@ const isOwn = (origin: string, c: Context) => {
 }
 
 /** Refuses a request from a web page, unless the page has this server's origin or one of the given origins. */
-export const checkOrigin =
-  (origins: readonly string[]): Check =>
-  (c) => {
+export const checkOrigin = (origins: readonly string[]): Check => {
+  const allowed = new Set(origins)
+  return (c) => {
     const origin = c.req.header('origin')
-    if (origin !== undefined && origins.includes(origin)) return undefined
+    if (origin !== undefined && allowed.has(origin)) return undefined
     const row = serverAnswers.origin
     if (origin !== undefined && !isOwn(origin, c)) return refuse(c, row, { detail: JSON.stringify(origin) })
     return c.req.header('sec-fetch-site') === 'cross-site' ? refuse(c, row, { reason: 'cross-site' }) : undefined
   }
+}
 
 /** Answers with the CORS headers that let pages of the given origins call. */
 export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
@@ -99,7 +101,8 @@ export const allowCors = (origins: readonly string[]): MiddlewareHandler => {
     allowHeaders: ['Authorization', 'Content-Type'],
     exposeHeaders: ['X-Request-Id', REASON_HEADER],
   })
-  return (c, next) => (origins.some((origin) => origin === c.req.header('origin')) ? addCors(c, next) : next())
+  const allowed = new Set<string | undefined>(origins)
+  return (c, next) => (allowed.has(c.req.header('origin')) ? addCors(c, next) : next())
 }
 
 /**

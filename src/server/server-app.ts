@@ -52,10 +52,10 @@ export const createServerApp = ({
   ...app
 }: ServerOptions) => {
   const record = accessLog(log)
-  const ofHost = hosts && checkHost(hosts)
-  const ofOrigin = checkOrigin(origins)
+  const refuseHost = hosts && checkHost(hosts)
+  const refuseOrigin = checkOrigin(origins)
   // One middleware is faster than one for each check.
-  const check: Check = (c) => ofHost?.(c) ?? (allowProxy ? undefined : checkProxy(c)) ?? ofOrigin(c)
+  const check: Check = (c) => refuseHost?.(c) ?? (allowProxy ? undefined : checkProxy(c)) ?? refuseOrigin(c)
   const server = new Hono()
     .use((c, next) => {
       prepare?.(c)

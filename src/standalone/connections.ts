@@ -1,12 +1,12 @@
 import { once } from 'node:events'
-import type { IncomingMessage, RequestListener, Server, ServerOptions, ServerResponse } from 'node:http'
+import type { RequestListener, Server, ServerOptions, ServerResponse } from 'node:http'
 import { Server as NetServer, type Socket } from 'node:net'
 import { endWaits } from '../app/connection.ts'
 import { ON_NODE, oneAtATime } from './incoming.ts'
 
 /** How long a stop waits for requests in flight, in milliseconds. */
 export const GRACE_MS = 4000
-/** How long a stop leaves idle connections open, in milliseconds: a request may be on its way. */
+/** How long a stop leaves idle connections open (not on Bun), in milliseconds: a request may be on its way. */
 const IDLE_MS = 500
 /** How long a client may take to read the last answer on its connection, in milliseconds. */
 const LAST_ANSWER_MS = 5000
@@ -52,16 +52,13 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     connectionsCheckingInterval: 1000,
     // Bun and Deno would answer 400 to a request without Host, even if another answer is due.
     requireHostHeader: false,
-    IncomingMessage: oneAtATime((socket) => !connections.has(socket) || dueOn(socket) !== undefined),
+    IncomingMessage: oneAtATime((socket) => ending.has(socket) || dueOn(socket) !== undefined),
   })
   // One more than allowed, to notice an excess: Node drops headers above its limit silently, an Origin for example.
   server.maxHeadersCount = MAX_HEADERS + 1
 
-  /**
-   * Closes the connection of a request after its answer. If the answer is due, its wait ends. It takes the request and not
-   * the stream of an `upgrade` event: on Node 26 that is another one while the body arrives.
-   */
-  const endAfterAnswer = ({ socket }: Pick<IncomingMessage, 'socket'>) => {
+  /** Closes a connection after its answer. If the answer is due, its wait ends. */
+  const endAfterAnswer = (socket: Socket) => {
     if (ending.has(socket)) return
     ending.add(socket)
     const due = dueOn(socket)
@@ -73,12 +70,13 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
     socket.setTimeout(LAST_ANSWER_MS, () => socket.destroy())
   }
 
-  if (ON_NODE) server.on('upgrade', endAfterAnswer)
-  server.on('connect', endAfterAnswer)
+  // Use the socket of the request. The stream of the event is another one on Node 26, while the body arrives.
+  if (ON_NODE) server.on('upgrade', ({ socket }) => endAfterAnswer(socket))
+  server.on('connect', ({ socket }) => endAfterAnswer(socket))
 
   server.on('clientError', ({ code = '' }: NodeJS.ErrnoException, socket: Socket) => {
     const due = dueOn(socket)
-    if (due?.req.complete) return endAfterAnswer({ socket })
+    if (due?.req.complete) return endAfterAnswer(socket)
     // A failed TLS handshake gets no answer.
     if (socket.writable && !due?.headersSent && /^(HPE|ERR_HTTP)_/.test(code))
       socket.write(`HTTP/1.1 ${STATUS_LINES[code] ?? '400 Bad Request'}\r\nConnection: close\r\n\r\n`)
@@ -95,11 +93,11 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   })
 
   const answerWith = (listener: RequestListener) => {
-    server.on('request', (incoming, outgoing) => {
+    const onRequest: RequestListener = (incoming, outgoing) => {
       const { socket, rawHeaders } = incoming
       if (socket.destroyed) return
       // Deno and Bun do not stop parsing.
-      if (dueOn(socket)) return endAfterAnswer(incoming)
+      if (dueOn(socket)) return endAfterAnswer(socket)
       connections.set(socket, outgoing)
       outgoing.once('finish', () => {
         if (connections.get(socket) !== outgoing) return
@@ -107,10 +105,13 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
         connections.delete(socket)
         if (!socket.destroyed) connections.set(socket, undefined)
       })
-      if (!server.listening) endAfterAnswer(incoming)
+      if (!server.listening) endAfterAnswer(socket)
       if (rawHeaders.length > 2 * MAX_HEADERS) outgoing.writeHead(431, { Connection: 'close' }).end()
       else listener(incoming, outgoing)
-    })
+    }
+    server.on('request', onRequest)
+    // Ignore an unknown Expect (RFC 9110, section 10.1.1).
+    server.on('checkExpectation', onRequest)
   }
 
   const dueAnswers = () => [...connections.keys()].map(dueOn).filter((due) => due !== undefined)
@@ -118,8 +119,8 @@ export const serveConnections = (create: (options: ServerOptions) => Server) => 
   const uploaded = () => Promise.all(dueAnswers().map((due) => due.req.complete || once(due, 'close')))
 
   const stop = async () => {
-    for (const due of dueAnswers()) endAfterAnswer(due.req)
-    // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other close().
+    for (const socket of connections.keys()) if (dueOn(socket)) endAfterAnswer(socket)
+    // close() of node:http also closes idle connections, but a request may be arriving. Bun has no other.
     if ('Bun' in globalThis) server.close()
     else NetServer.prototype.close.call(server)
     setTimeout(() => {

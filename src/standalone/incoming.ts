@@ -21,9 +21,8 @@ export const oneAtATime = (isBusy: (socket: Socket) => boolean) => {
 
   /** Whether a request that begins now comes before the previous answer, or in the packet of the previous request. */
   const comesEarly = (socket: Socket) => {
-    const { bytesRead } = socket
-    const isSamePacket = bytesAtStart.get(socket) === bytesRead
-    bytesAtStart.set(socket, bytesRead)
+    const isSamePacket = bytesAtStart.get(socket) === socket.bytesRead
+    bytesAtStart.set(socket, socket.bytesRead)
     return isSamePacket || isBusy(socket)
   }
 

@@ -21,7 +21,7 @@ const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(
  */
 export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
   if (isOpen && !isLoopback(host))
-    throw new SettingsError('Beyond loopback, first set --token-file, PSYS_KILL_TOKEN or --tls-client-ca.')
+    throw new SettingsError('To use --host beyond loopback, set --token-file, PSYS_KILL_TOKEN or --tls-client-ca.')
 }
 
 /** The values of Host to accept, or undefined for any. */
@@ -39,7 +39,7 @@ export const handedSocket = ({ LISTEN_FDS: count, LISTEN_PID: pid }: NodeJS.Proc
   const isOurs = pid === String(process.pid)
   if (count === undefined || (isSet && !isOurs)) return undefined
   if (isSet || !isOurs || count !== '1')
-    throw new SettingsError('systemd must hand one socket, to this process; leave out --host, --port and --socket.')
+    throw new SettingsError('systemd must hand this process exactly one socket; leave out --host, --port, --socket.')
   // SD_LISTEN_FDS_START of sd_listen_fds(3).
   return 3
 }

@@ -13,7 +13,7 @@ import { GRACE_MS, serveConnections } from './connections.ts'
 import { listen } from './listen.ts'
 import { HELP } from './options.ts'
 import { plainHeaders } from './plain-headers.ts'
-import { exitWith, messageOf, orExplain, warn } from './report.ts'
+import { messageOf, orExplain, SettingsError, warn } from './report.ts'
 import { parseCommandLine, readSettings, type Settings } from './settings.ts'
 import { prepareTls, requireCertificate } from './tls.ts'
 
@@ -31,8 +31,10 @@ const serve = async (settings: Settings) => {
   const guards = [...(tlsFiles?.clientCa === undefined ? [] : [requireCertificate]), ...checkToken]
   const { server, answerWith, uploaded, stop } = serveConnections(tls?.create ?? createServer)
 
+  let stopping = false
   const end = async (signal: NodeJS.Signals) => {
-    if (!server.listening) return
+    if (stopping) return
+    stopping = true
     say(`stopping on ${signal}`)
     // If nobody reads the log, the flush never ends.
     setTimeout(() => process.exit(0), GRACE_MS + 500)
@@ -42,7 +44,7 @@ const serve = async (settings: Settings) => {
   }
 
   const reload = async () => {
-    if (!server.listening) return
+    if (stopping) return
     try {
       const { tokens } = readOwnSettings()
       // If a file is wrong, this or the line above throws, before anything changes.
@@ -60,6 +62,10 @@ const serve = async (settings: Settings) => {
     }
   }
 
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
+  // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
+  process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)
+
   // Only a listening server knows the address of a systemd socket. So the app is created now, in the same turn of the
   // event loop, before a request is read.
   const { place, hosts } = await listen(server, settings)
@@ -74,10 +80,7 @@ const serve = async (settings: Settings) => {
   })
   answerWith(getRequestListener(app.fetch))
   if (onLinux() && !signaller.supports.includes('command'))
-    warn("Cannot read this system's /proc: zombies and threads look like processes, and --protect kills nothing.")
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, end)
-  // A closing terminal also sends SIGHUP. Call isatty now: after the close, it returns false.
-  process.on('SIGHUP', (tokenFile ?? tlsFiles) && !isatty(0) ? reload : end)
+    warn('Cannot use /proc: zombies and threads look like processes, and with --protect nothing is killed.')
   say(`listening on ${place}`)
 }
 
@@ -88,4 +91,8 @@ const main = async () => {
   else await serve(readOwnSettings())
 }
 
-main().catch(exitWith)
+main().catch((error) => {
+  if (!(error instanceof SettingsError)) throw error
+  warn(error.message)
+  process.exit(1)
+})

@@ -60,12 +60,12 @@ export const HELP = `psys-kill: the HTTP endpoint that terminates a process by i
 
 Usage: psys-kill [--OPTION VALUE]...
 
-It serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM to that
-process. If systemd hands over a socket, it listens on that socket.
+It serves POST /api/connections/kill {"pid":1234}, which sends SIGTERM.
 
 Options win over their variables. Separate several values by commas.
 ${Object.entries(SETTINGS)
   .map(([name, { takes, use }]) => row(`--${optionOf(name)}`, variableOf(name), takes, use))
-  .join('')}${row('', 'PSYS_KILL_TOKEN', 'a token, or lines of them', 'require a bearer token')}  -h, --help
-  -v, --version
+  .join(
+    '',
+  )}${row('', 'PSYS_KILL_TOKEN', 'a token, or lines of them', 'require a bearer token')}  -h, --help       -v, --version
 `

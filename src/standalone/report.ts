@@ -17,10 +17,3 @@ export const orExplain = <Result>(what: string, use: () => Result) => {
 
 /** Writes one line to standard error. */
 export const warn = (text: string) => console.error(`psys-kill: ${text.replace(/[\s\p{Cc}]+/gu, ' ')}`)
-
-/** Writes the one line of a SettingsError and ends the process with status 1. Throws any other error again. */
-export const exitWith = (error: unknown): never => {
-  if (!(error instanceof SettingsError)) throw error
-  warn(error.message)
-  process.exit(1)
-}

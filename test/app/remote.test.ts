@@ -204,6 +204,6 @@ describe('the request to a peer', () => {
     expect(await kill({})).toEqual(FAILED)
     expect(causes).toHaveLength(1)
     expect(String(causes)).not.toContain(TOKEN)
-    expect(peer.requests()).toBe(2)
+    expect(peer.bodies).toEqual(Array(2).fill(JSON.stringify({ pid: PID })))
   })
 })

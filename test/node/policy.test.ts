@@ -95,13 +95,13 @@ test('onlyUids spares a process that tells no user id', async () => {
 })
 
 test.each([
-  ['linux', "this system's own /proc"],
+  ['linux', 'a usable /proc'],
   ['darwin', 'Linux'],
   ['win32', 'Linux'],
 ] as const)('without /proc on %s, names and user ids are an error: they need %s', async (platform, what) => {
   using _ = pretendPlatform(platform)
   using __ = await fakeFiles({ '/proc/self/stat': { error: 'ENOENT' } })
-  const error = `Names to protect, and user ids, need ${what}: leave them out`
+  const error = `Names in protect, and onlyUids, need ${what}: leave them out`
   for (const options of [{ protect: [process.ppid, 'sshd'] }, { onlyUids: [0] }, { onlyUids: [] }])
     expect(() => nodeSignaller(options)).toThrow(error)
   const { terminate } = nodeSignaller({ protect: [process.ppid, '4'] })

@@ -49,7 +49,7 @@ test('clearStaleSocket refuses what a live server holds, and does not stay conne
   const path = folder.file('38080')
   using live = await listenOn(path)
   const connected = once(live.server, 'connection')
-  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server`)
+  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} cannot be replaced: in use by another server`)
   const [connection] = await connected
   await once(connection.resume(), 'close')
   // A relative path may look like a port.
@@ -82,7 +82,7 @@ test('clearStaleSocket refuses if a server is too busy to answer', async (contex
   await expect(async () => {
     for (;;) context.onTestFinished((await openRaw(path))[Symbol.dispose])
   }).rejects.toThrow('EAGAIN')
-  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} is in use by another server: EAGAIN`)
+  await expect(clearStaleSocket(path)).rejects.toThrow(`${path} cannot be replaced: EAGAIN`)
   expect(lstatSync(path).isSocket()).toBe(true)
 })
 

@@ -53,6 +53,12 @@ describe('allowHosts', () => {
   ] as [Headers, string, unknown][])('of %j at %s looks at both names', async (headers, url, answer) => {
     expect(await ask(headers, { url })).toEqual(answer)
   })
+
+  test('refuses a part of the name if the list is a text by mistake', async () => {
+    // @ts-expect-error: JavaScript lets it through.
+    const guarded = behind(allowHosts('tools.example'))
+    for (const name of ['tools', 'example', 'tools.example']) expect(await guarded({ host: name })).toEqual(host(name))
+  })
 })
 
 describe('allowProxy', () => {

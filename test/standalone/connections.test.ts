@@ -118,13 +118,13 @@ describe('without an answer that is due,', () => {
     expect(await connection.closed).toBe('')
   })
 
-  test('Expect is answered by Node', async () => {
+  test('Expect: 100-continue is answered by Node, and any other Expect is ignored', async () => {
     using connection = await openRaw(server.url)
     connection.socket.write(kill({ pid: 0 }, { expect: '100-continue' }).subarray(0, -9))
     await connection.until(/^HTTP\/1\.1 100 Continue\r\n\r\n$/)
     connection.socket.write('{"pid":0}')
     expect(statuses(await connection.closed)).toEqual([100, 400])
-    expect(await exchange(server.url, kill({ pid: 0 }, { expect: 'foo' }))).toMatchObject({ status: 417 })
+    expect(await exchange(server.url, kill({ pid: 0 }, { expect: 'foo' }))).toMatchObject({ status: 400 })
   })
 
   const odd = (more: Record<string, string>) => killRequest('{"pid":0}', { path: '/not-http', ...more })
@@ -188,7 +188,7 @@ describe('in this process', () => {
     expect(started.created).toHaveLength(1)
   })
 
-  test('of 757 connections the oldest that waits for its client makes way, and never one that waits for the server', async () => {
+  test('beyond 756 connections the oldest that wait for their clients make way, never one that waits for the server', async () => {
     using started = await start()
     const open = async (count: number) => {
       const all = [await started.open()]
@@ -198,12 +198,13 @@ describe('in this process', () => {
     const waits = await open(256)
     for (const { socket } of waits) socket.write(REQUEST)
     await vi.waitUntil(() => started.created.length === 256, 20_000)
-    const [oldest, second] = await open(500)
-    const [newest] = await open(1)
-    await oldest?.closed
-    for (const { socket } of [second, newest].flatMap((each) => each ?? [])) socket.write(REQUEST)
-    await vi.waitUntil(() => started.created.length === 258, 20_000)
+    const idle = await open(500)
+    const oldest = idle.splice(0, 20)
+    const newest = await Promise.all(oldest.map(() => started.open()))
+    for (const { closed } of oldest) await closed
+    for (const { socket } of [...idle, ...newest]) socket.write(REQUEST)
+    await vi.waitUntil(() => started.created.length === 756, 20_000)
     for (const answer of started.created) answer.end('done')
-    for (const { until } of [...waits, second, newest].flatMap((each) => each ?? [])) await until(/done$/)
+    for (const { until } of [...waits, ...idle, ...newest]) await until(/done$/)
   })
 })

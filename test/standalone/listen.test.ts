@@ -98,9 +98,7 @@ describe('a socket', () => {
     expect(readFileSync(path, 'utf8')).toBe('precious')
     renameSync(path, folder.file('file'))
     await using first = await start()
-    await expect(start()).rejects.toThrow(
-      'Cannot listen on ./38080: ./38080 is in use by another server: it accepts connections.\n',
-    )
+    await expect(start()).rejects.toThrow('./38080: ./38080 cannot be replaced: in use by another server.\n')
     expect(await ask(path)).toBe(400)
     first.child.kill('SIGKILL')
     await once(first.child, 'exit')
@@ -146,7 +144,7 @@ describeWith(['Linux'], 'a socket of systemd', () => {
     expect([await ask(server.url, { host: 'evil.example' }), await ask(server.url)]).toEqual([403, 400])
 
     using every = await listenFor({ host: '0.0.0.0', port: 0 })
-    await expect(activate(every)).rejects.toThrow(/1: psys-kill: Beyond loopback, first set .+\.\n$/)
+    await expect(activate(every)).rejects.toThrow(/1: psys-kill: To use --host beyond loopback, set .+\.\n$/)
     await using withToken = await activate(every, env)
     expect(withToken.url).toBe(`http://0.0.0.0:${every.port}`)
     expect(await ask(withToken.url)).toBe(401)

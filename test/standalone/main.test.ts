@@ -115,11 +115,11 @@ test.each([
   expect(server.stderr()).toBe(stderr)
 })
 
-test('it warns if it cannot read /proc', async (context) => {
+test('it warns if it cannot use /proc', async (context) => {
   needsLinux(context)
   await using server = await startServer({ command: [...withoutProc(BUILT_FILE), BUILT_FILE], env: withToken })
   await stop(server)
-  expect(server.stderr()).toMatch(/^psys-kill: Cannot read this system's \/proc: [^\n]+\.\n$/)
+  expect(server.stderr()).toMatch(/^psys-kill: Cannot use \/proc: [^\n]+\.\n$/)
 })
 
 const FLOOD = 800

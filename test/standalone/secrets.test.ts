@@ -17,7 +17,6 @@ const write = (content: string | Buffer) => {
   writeFileSync(file, content)
   chmodSync(file, 0o600)
 }
-const MALFORMED = /: A (token must have 16 or more|name must have 1 to 64) of A-Z a-z 0-9 [-._~+/, a-z=]+\.$/
 
 // Which tokens are right is tested in test/server/token.test.ts.
 describe('PSYS_KILL_TOKEN', () => {
@@ -62,9 +61,9 @@ describe('a token file', () => {
   ])('with a malformed line is an error with its number, which repeats nothing of it: %j', (line) => {
     write(`# tokens\nalice:${ALICE}\n${line}\n`)
     const messages = [messageOf(args), messageOf([], { PSYS_KILL_TOKEN: line })]
-    expect(messages).toEqual(messages.map(() => expect.stringMatching(MALFORMED)))
-    expect(messages[0]).toContain('Line 3 of the token file: ')
-    expect(messages[1]).toContain('Line 1 of PSYS_KILL_TOKEN: ')
+    const wrong = /^(a{65}|bób):/.test(line) ? 'A name must have 1 to 64 of ' : 'A token must have 16 or more of '
+    expect(messages[0]).toContain(`Line 3 of the token file: ${wrong}`)
+    expect(messages[1]).toContain(`Line 1 of PSYS_KILL_TOKEN: ${wrong}`)
     for (const secret of [ALICE, BOB, 'short', 'bbb', 'battery']) expect(messages.join()).not.toContain(secret)
   })
 

@@ -97,7 +97,7 @@ const SOCKET = { PSYS_KILL_SOCKET: '/run/s' }
 const TLS = ['--tls-cert', 'a', '--tls-key', 'b']
 const POSITIONAL = 'Unexpected argument: write --NAME VALUE; --quiet and --allow-proxy take no value. See --help.'
 const NO_ADDRESS = 'Set --socket, or --host and --port, not both (or their variables).'
-const HANDED = 'systemd must hand one socket, to this process'
+const HANDED = 'systemd must hand this process exactly one socket'
 
 test.each<[args: string[], env: Env, message: string]>([
   [['--unknown'], {}, "Unknown option '--unknown'. See --help."],
@@ -118,7 +118,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [['--tls-cert', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [['--tls-client-ca', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [[...TLS, '--socket', '/run/s'], {}, 'Set --socket or --tls-…, not both: a socket has no TLS.'],
-  [[...TLS, '--host', '0.0.0.0'], {}, 'Beyond loopback, first set '],
+  [[...TLS, '--host', '0.0.0.0'], {}, 'To use --host beyond loopback, set '],
   [['--port', '0'], mine, HANDED],
   [[], { ...mine, PSYS_KILL_HOST: '127.0.0.1' }, HANDED],
   [[], { ...mine, ...SOCKET }, HANDED],
@@ -162,8 +162,8 @@ test.each([
   ...['0.0.0.0', '::', '[::]', '10.0.0.1', '::ffff:127.0.0.1', 'fe80::1', '128.0.0.1', '127.example', '127.1'],
   ...['127.0.0.1.example', 'localhost.example', 'name', '0', ' 127.0.0.1', '[::1', '::1]', 'x[::1]'],
 ])('%j is beyond loopback: it requires a token, and then accepts any Host, or those named', (host) => {
-  expect(messageOf(['--host', host])).toMatch(/^Beyond loopback, first set --token-file, .+\.$/)
-  expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('Beyond loopback')
+  expect(messageOf(['--host', host])).toMatch(/^To use --host beyond loopback, set --token-file, .+\.$/)
+  expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('beyond loopback')
   const settings = read(['--host', host, '--allow-host', 'a.example'], withToken)
   expect(settings).toMatchObject({ tokens: { '': TOKEN }, isOpen: false })
   expect(hostsAt(settings.host, settings.allowHost)).toEqual(['a.example'])

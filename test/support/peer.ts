@@ -1,13 +1,18 @@
 import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
+import { text } from 'node:stream/consumers'
 
-/** A peer over real HTTP that counts the requests it gets. By default it reads all of a request before it answers. */
+/** A peer over real HTTP that counts the requests it gets, and keeps their bodies. By default it reads all of a request before it answers. */
 export const startPeer = async (answer: RequestListener, { reads = true } = {}) => {
   let requests = 0
+  const bodies: string[] = []
   const server = createServer((request, response) => {
     requests++
-    if (reads) request.resume().on('end', () => answer(request, response))
-    else answer(request, response)
+    if (!reads) return answer(request, response)
+    void text(request).then((body) => {
+      bodies.push(body)
+      answer(request, response)
+    })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -15,6 +20,7 @@ export const startPeer = async (answer: RequestListener, { reads = true } = {}) 
   return {
     url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`,
     requests: () => requests,
+    bodies,
     [Symbol.dispose]: () => {
       server.close()
       server.closeAllConnections()
