@@ -197,7 +197,7 @@ describe('the request to a peer', () => {
   ] satisfies [string, RequestListener][])('is sent once if the answer is %s', async (_name, answer) => {
     // The connection is kept alive after the first request.
     using peer = await startPeer((request, response) =>
-      peer.requests() === 1 ? response.end(SENT) : answer(request, response),
+      peer.bodies.length === 1 ? response.end(SENT) : answer(request, response),
     )
     const { kill, causes } = gateway({ url: peer.url, token: TOKEN })
     expect(await kill({})).toEqual([200, SENT, null])

@@ -21,10 +21,10 @@ describe.each(['Node 22', 'Node 24', 'Node 26', 'Deno', 'Bun'] as const)('remote
   // The second kill uses the connection of the first. There a runtime may think it safe to try again.
   test.each(answers)('sends once if the answer is %s', async (_name, answer) => {
     using peer = await startPeer((request, response) =>
-      peer.requests() === 1 ? response.end('{"ok":true}') : answer(request, response),
+      peer.bodies.length === 1 ? response.end('{"ok":true}') : answer(request, response),
     )
     const { stdout } = await runToEnd([peer.url], denoEnv(), [runtimes[runtime], ...command])
     expect(stdout).toBe('sent\nthrown\n')
-    expect(peer.requests()).toBe(2)
+    expect(peer.bodies).toHaveLength(2)
   })
 })

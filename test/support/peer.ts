@@ -2,12 +2,10 @@ import { once } from 'node:events'
 import { createServer, type RequestListener } from 'node:http'
 import { text } from 'node:stream/consumers'
 
-/** A peer over real HTTP that counts the requests it gets, and keeps their bodies. By default it reads all of a request before it answers. */
+/** A peer over real HTTP. By default it reads all of a request before it answers, and keeps the body. */
 export const startPeer = async (answer: RequestListener, { reads = true } = {}) => {
-  let requests = 0
   const bodies: string[] = []
   const server = createServer((request, response) => {
-    requests++
     if (!reads) return answer(request, response)
     void text(request).then((body) => {
       bodies.push(body)
@@ -19,7 +17,6 @@ export const startPeer = async (answer: RequestListener, { reads = true } = {}) 
   const address = server.address()
   return {
     url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}`,
-    requests: () => requests,
     bodies,
     [Symbol.dispose]: () => {
       server.close()
