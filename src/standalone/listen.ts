@@ -21,7 +21,7 @@ const isLoopback = (host: string) => /^(localhost|::1|127(\.\d{1,3}){3})$/.test(
  */
 export const refuseOpenNetwork = (host: string, isOpen: boolean) => {
   if (isOpen && !isLoopback(host))
-    throw new SettingsError('To use --host beyond loopback, set --token-file, PSYS_KILL_TOKEN or --tls-client-ca.')
+    throw new SettingsError('To listen beyond loopback, set --token-file, PSYS_KILL_TOKEN or --tls-client-ca.')
 }
 
 /** The values of Host to accept, or undefined for any. */
@@ -50,7 +50,7 @@ const OPEN = 'Every local user can now kill whatever this server may kill'
 const ADVICE: Readonly<Record<string, string>> = {
   EADDRINUSE: 'another program listens there; stop it, or listen elsewhere',
   EADDRNOTAVAIL: 'this machine does not have the address of --host; choose one that `ip address` lists',
-  EACCES: 'a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs a folder that this user may write to',
+  EACCES: 'a port below 1024 needs root or CAP_NET_BIND_SERVICE, a socket needs an existing folder that is writable',
   // For a socket of systemd.
   EINVAL: 'it is not a socket of ListenStream and Accept=no; change the socket unit',
 }

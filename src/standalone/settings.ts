@@ -24,7 +24,7 @@ export const parseCommandLine = (args: readonly string[]) => {
       .replace(/^(Unexpected argument).*/s, '$1: write --NAME VALUE; --quiet and --allow-proxy take no value')
       .replace("' argument is ambiguous.", "' needs a value; write --NAME=VALUE if the value begins with a dash.")
       .split(/\.\s|\n/)
-    throw new SettingsError(`${reason.replace(/ '(?!--?[a-z-]{1,16}( <value>)?').*/s, '')}. See --help.`)
+    throw new SettingsError(`${reason.replace(/ '(?!--?[a-z-]{1,15}( <value>)?'(?!\S)).*/s, '')}. See --help.`)
   }
 }
 

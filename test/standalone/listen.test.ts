@@ -144,7 +144,7 @@ describeWith(['Linux'], 'a socket of systemd', () => {
     expect([await ask(server.url, { host: 'evil.example' }), await ask(server.url)]).toEqual([403, 400])
 
     using every = await listenFor({ host: '0.0.0.0', port: 0 })
-    await expect(activate(every)).rejects.toThrow(/1: psys-kill: To use --host beyond loopback, set .+\.\n$/)
+    await expect(activate(every)).rejects.toThrow(/1: psys-kill: To listen beyond loopback, set .+\.\n$/)
     await using withToken = await activate(every, env)
     expect(withToken.url).toBe(`http://0.0.0.0:${every.port}`)
     expect(await ask(withToken.url)).toBe(401)

@@ -59,7 +59,7 @@ describe('a running server', () => {
       'a socket without a folder',
       () => ['--socket', '/no/such/folder/socket'],
       {},
-      'a socket needs a folder that this user may write to',
+      'a socket needs an existing folder',
     ],
     ['a missing file', () => ['--token-file', '/no/such\nfile'], {}, 'ENOENT; check its path and its mode.'],
   ])('lets no other start with %s: one line, exit code 1, no token', async (_what, args, env, line) => {

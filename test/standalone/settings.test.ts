@@ -101,7 +101,8 @@ const HANDED = 'systemd must hand this process exactly one socket'
 
 test.each<[args: string[], env: Env, message: string]>([
   [['--unknown'], {}, "Unknown option '--unknown'. See --help."],
-  [[`--${'x'.repeat(24)}`], {}, 'Unknown option. See --help.'],
+  [[`--${'x'.repeat(16)}`], {}, 'Unknown option. See --help.'],
+  [[`--x'${TOKEN}`], {}, 'Unknown option. See --help.'],
   [['-x'], {}, "Unknown option '-x'. See --help."],
   [[TOKEN], {}, POSITIONAL],
   ...[`--host=${TOKEN}`, `-${TOKEN}`, `a'${TOKEN}`, `a. b'${TOKEN}\nc`].map((last): [string[], Env, string] => {
@@ -118,7 +119,7 @@ test.each<[args: string[], env: Env, message: string]>([
   [['--tls-cert', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [['--tls-client-ca', 'a'], {}, 'TLS needs both --tls-cert and --tls-key.'],
   [[...TLS, '--socket', '/run/s'], {}, 'Set --socket or --tls-…, not both: a socket has no TLS.'],
-  [[...TLS, '--host', '0.0.0.0'], {}, 'To use --host beyond loopback, set '],
+  [[...TLS, '--host', '0.0.0.0'], {}, 'To listen beyond loopback, set '],
   [['--port', '0'], mine, HANDED],
   [[], { ...mine, PSYS_KILL_HOST: '127.0.0.1' }, HANDED],
   [[], { ...mine, ...SOCKET }, HANDED],
@@ -162,7 +163,7 @@ test.each([
   ...['0.0.0.0', '::', '[::]', '10.0.0.1', '::ffff:127.0.0.1', 'fe80::1', '128.0.0.1', '127.example', '127.1'],
   ...['127.0.0.1.example', 'localhost.example', 'name', '0', ' 127.0.0.1', '[::1', '::1]', 'x[::1]'],
 ])('%j is beyond loopback: it requires a token, and then accepts any Host, or those named', (host) => {
-  expect(messageOf(['--host', host])).toMatch(/^To use --host beyond loopback, set --token-file, .+\.$/)
+  expect(messageOf(['--host', host])).toMatch(/^To listen beyond loopback, set --token-file, .+\.$/)
   expect(messageOf([], { PSYS_KILL_HOST: host })).toContain('beyond loopback')
   const settings = read(['--host', host, '--allow-host', 'a.example'], withToken)
   expect(settings).toMatchObject({ tokens: { '': TOKEN }, isOpen: false })
