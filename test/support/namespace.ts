@@ -25,8 +25,9 @@ createInterface({ input: process.stdin }).on('line', async (line) => {
 
 /** The command that starts this Node without access to any file but one, and so without /proc. */
 export const withoutProc = (file: string) => {
-  const permission = process.allowedNodeEnvironmentFlags.has('--permission') ? '' : 'experimental-'
-  return [process.execPath, '--no-warnings', `--${permission}permission`, `--allow-fs-read=${file}`]
+  const flags = ['--permission', '--experimental-permission', '--allow-net']
+  const known = flags.filter((flag) => process.allowedNodeEnvironmentFlags.has(flag))
+  return [process.execPath, '--no-warnings', ...known, `--allow-fs-read=${file}`]
 }
 
 type Conditions = Omit<Partial<Delivery>, 'stopWaiting' | 'onSignal'>
