@@ -31,8 +31,8 @@ const closingOf = (socket: Socket) => {
 /**
  * Returns a signal that aborts when the client's connection closes.
  *
- * Over HTTP/1 on Node, all requests on a connection share one signal, because a request that comes early gets no close
- * event of its own. Elsewhere, each request has its own signal.
+ * Over HTTP/1 on Node, all requests on a connection share one signal: a request that comes early gets no close event of
+ * its own. Elsewhere, each request has its own signal.
  */
 export const closeSignal = (c: Context): AbortSignal => {
   const { socket, httpVersionMajor } = incomingOf(c) ?? {}

@@ -39,8 +39,8 @@ const isUnknown = ([name, value]: [string, string | undefined]) =>
 /**
  * Reads the settings from the command line and the environment. The command line wins.
  *
- * @throws {SettingsError} if a setting is unknown or wrong, if settings contradict each other, or if a server that
- *   accepts everybody would listen beyond loopback.
+ * @throws {SettingsError} if a setting is unknown or wrong, if settings contradict each other, or if an open server
+ *   would listen beyond loopback.
  */
 export const readSettings = (args: readonly string[], env: NodeJS.ProcessEnv) => {
   const line = parseCommandLine(args)
